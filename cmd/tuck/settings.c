@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+#include "cmd/tuck/settings.h"
+#include "lib/base/io.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+static const char *const names[TUCK_SETTING_MAX] = {
+#define X(name, help) #name,
+    TUCK_SETTINGS(X)
+#undef X
+};
+
+static const char *const helps[TUCK_SETTING_MAX] = {
+#define X(name, help) help,
+    TUCK_SETTINGS(X)
+#undef X
+};
+
+const char *tuck_setting_name(enum tuck_setting setting) {
+    return names[setting];
+}
+
+const char *tuck_setting_help(enum tuck_setting setting) {
+    return helps[setting];
+}
+
+__attribute__((format(printf, 2, 3))) static void problem(struct tuck_settings *settings,
+                                                          const char *format, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    settings->problems++;
+    settings->report(text);
+}
+
+static int edit_distance(const char *a, const char *b) {
+    int row[32], len = (int)strlen(b);
+    if (len >= (int)TUCK_ARRAY_LEN(row))
+        return 99;
+    for (int j = 0; j <= len; j++)
+        row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= len; j++) {
+            int replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            int shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            row[j] = replaced < shorter + 1 ? replaced : shorter + 1;
+        }
+    }
+    return row[len];
+}
+
+const char *tuck_nearest_name(const char *word, const char *const *candidates, size_t count) {
+    const char *nearest = NULL;
+    int best = 4;
+    for (size_t i = 0; i < count; i++) {
+        int distance = edit_distance(word, candidates[i]);
+        if (distance < best) {
+            best = distance;
+            nearest = candidates[i];
+        }
+    }
+    return nearest;
+}
+
+static bool set(struct tuck_settings *settings, size_t setting, const char *value,
+                const char *origin) {
+    if (settings->value[setting])
+        return true; // a nearer origin has set it
+    settings->value[setting] = strdup(value);
+    settings->origin[setting] = strdup(origin);
+    return settings->value[setting] && settings->origin[setting];
+}
+
+int tuck_settings_from_flags(struct tuck_settings *settings, int argc, char **argv) {
+    int kept = 1, i = 1;
+    for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool is_ours = false;
+        for (size_t setting = 0; setting < TUCK_SETTING_MAX && !is_ours; setting++) {
+            size_t len = strlen(names[setting]);
+            if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, names[setting], len) != 0)
+                continue;
+            const char *rest = argv[i] + 2 + len;
+            if (*rest == '=') {
+                is_ours = set(settings, setting, rest + 1, "flag");
+            } else if (*rest == '\0' && i + 1 < argc) {
+                is_ours = set(settings, setting, argv[++i], "flag");
+            } else if (*rest == '\0') {
+                problem(settings, "--%s needs a value", names[setting]);
+                is_ours = true;
+            }
+        }
+        if (!is_ours)
+            argv[kept++] = argv[i];
+    }
+    for (; i < argc; i++)
+        argv[kept++] = argv[i];
+    argv[kept] = NULL;
+    return kept;
+}
+
+static void read_environment(struct tuck_settings *settings) {
+    for (size_t setting = 0; setting < TUCK_SETTING_MAX; setting++) {
+        char name[64], origin[80];
+        (void)snprintf(name, sizeof(name), "TUCK_%s", names[setting]);
+        for (char *c = name; *c; c++)
+            *c = (char)toupper((unsigned char)*c);
+        (void)snprintf(origin, sizeof(origin), "environment %s", name);
+        const char *value = getenv(name);
+        if (value && *value)
+            (void)!set(settings, setting, value, origin);
+    }
+}
+
+struct reading {
+    struct tuck_settings *settings;
+    const char *path;
+    int line; // inih does not tell; each line is given to it alone
+};
+
+static int take_key(void *arg, const char *section, const char *name, const char *value) {
+    struct reading *reading = arg;
+    char origin[4200];
+    (void)section;
+    (void)snprintf(origin, sizeof(origin), "%s:%d", reading->path, reading->line);
+    for (size_t setting = 0; setting < TUCK_SETTING_MAX; setting++)
+        if (strcmp(name, names[setting]) == 0)
+            return set(reading->settings, setting, value, origin);
+    const char *nearest = tuck_nearest_name(name, names, TUCK_SETTING_MAX);
+    problem(reading->settings, "%s: unknown setting '%s'%s%s%s", origin, name,
+            nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    return 1;
+}
+
+static void read_file(struct tuck_settings *settings, const char *path) {
+    TUCK_CLEANUP(tuck_free) char *line = NULL;
+    size_t room = 0;
+    struct reading reading = {settings, path, 0};
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            problem(settings, "%s: cannot be read: %s", path, strerror(errno));
+        return;
+    }
+    while (getline(&line, &room, file) >= 0) {
+        reading.line++;
+        if (ini_parse_string(line, take_key, &reading) != 0)
+            problem(settings, "%s:%d: not of the form 'name = value'", path, reading.line);
+    }
+    (void)fclose(file);
+}
+
+static void read_files(struct tuck_settings *settings) {
+    const char *base = getenv("XDG_CONFIG_HOME");
+    const char *home = getenv("HOME");
+    TUCK_CLEANUP(tuck_free) char *path = NULL;
+    int len = -1;
+    if (base && base[0] == '/')
+        len = asprintf(&path, "%s/tuck/config", base);
+    else if (home && home[0] == '/')
+        len = asprintf(&path, "%s/.config/tuck/config", home);
+    if (len >= 0)
+        read_file(settings, path);
+    else
+        path = NULL;
+    read_file(settings, "/etc/tuck/config");
+}
+
+// What `go env GOCACHE` prints, or NULL. Its own helper must not be started for it.
+static char *ask_go(void) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return NULL;
+    posix_spawn_file_actions_t actions;
+    (void)posix_spawn_file_actions_init(&actions);
+    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    (void)posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    char *argv[] = {"env", "-u", "GOCACHEPROG", "go", "env", "GOCACHE", NULL};
+    pid_t pid;
+    char text[4096];
+    size_t len = 0;
+    bool is_started = posix_spawnp(&pid, "env", &actions, NULL, argv, environ) == 0;
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)close(ends[1]);
+    if (is_started) {
+        ssize_t n;
+        while (len < sizeof(text) - 1 &&
+               (n = read(ends[0], text + len, sizeof(text) - 1 - len)) > 0)
+            len += (size_t)n;
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    (void)close(ends[0]);
+    while (len > 0 && text[len - 1] == '\n')
+        len--;
+    text[len] = '\0';
+    return text[0] == '/' ? strdup(text) : NULL;
+}
+
+static void find_gocache(struct tuck_settings *settings) {
+    const char *value = getenv("GOCACHE");
+    if (value && value[0] == '/')
+        settings->gocache = strdup(value);
+    else if (!settings->value[TUCK_SETTING_dir])
+        settings->gocache = ask_go();
+}
+
+static int find_dir(struct tuck_settings *settings, struct tuck_error *err) {
+    const char *base = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    char *path = NULL;
+    int len = -1;
+    if (settings->gocache)
+        len = asprintf(&path, "%s/tuck", settings->gocache);
+    else if (base && base[0] == '/')
+        len = asprintf(&path, "%s/go-build/tuck", base);
+    else if (home && home[0] == '/')
+        len = asprintf(&path, "%s/.cache/go-build/tuck", home);
+    if (len < 0)
+        return tuck_fail(err, TUCK_EINVAL,
+                         "no place for the cache: neither --dir, TUCK_DIR, GOCACHE, XDG_CACHE_HOME "
+                         "nor HOME is set");
+    settings->value[TUCK_SETTING_dir] = path;
+    settings->origin[TUCK_SETTING_dir] = strdup("default");
+    return 0;
+}
+
+static void read_durability(struct tuck_settings *settings) {
+    static const char *const levels[] = {"lazy", "batch", "strict"};
+    const char *value = settings->value[TUCK_SETTING_durability];
+    for (size_t level = 0; value && level < TUCK_ARRAY_LEN(levels); level++) {
+        if (strcmp(value, levels[level]) == 0) {
+            settings->durability = (enum tuck_durability)level;
+            return;
+        }
+    }
+    if (value)
+        problem(settings, "durability (%s) is '%s'; it can be lazy, batch or strict",
+                settings->origin[TUCK_SETTING_durability], value);
+    free(settings->value[TUCK_SETTING_durability]);
+    free(settings->origin[TUCK_SETTING_durability]);
+    settings->value[TUCK_SETTING_durability] = strdup("lazy");
+    settings->origin[TUCK_SETTING_durability] = strdup("default");
+}
+
+int tuck_settings_complete(struct tuck_settings *settings, struct tuck_error *err) {
+    read_environment(settings);
+    read_files(settings);
+    char **dir = &settings->value[TUCK_SETTING_dir];
+    if (*dir && (*dir)[0] != '/') {
+        problem(settings, "dir (%s) is '%s'; it must be an absolute path",
+                settings->origin[TUCK_SETTING_dir], *dir);
+        free(*dir);
+        free(settings->origin[TUCK_SETTING_dir]);
+        *dir = NULL;
+    }
+    for (size_t len = *dir ? strlen(*dir) : 0; len > 1 && (*dir)[len - 1] == '/'; len--)
+        (*dir)[len - 1] = '\0';
+    read_durability(settings);
+    find_gocache(settings);
+    return *dir ? 0 : find_dir(settings, err);
+}
+
+void tuck_settings_fini(struct tuck_settings *settings) {
+    for (size_t i = 0; i < TUCK_SETTING_MAX; i++) {
+        free(settings->value[i]);
+        free(settings->origin[i]);
+    }
+    free(settings->gocache);
+}

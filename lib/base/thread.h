@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Mutexes with ranks. The table below is the order in which they may be taken, outer ones first;
+ * debug builds abort on any other order. No lock is held across file I/O, a callback or a wait
+ * other than its own condition.
+ */
+#pragma once
+#include "lib/base/prelude.h"
+#include <pthread.h>
+
+enum tuck_lock_rank {
+    TUCK_RANK_SERVE = 1, // serve: slow queue
+    TUCK_RANK_CACHE,     // cache: known objects, private entries, flusher's orders
+    TUCK_RANK_INDEX,     // index: dirty entries
+    TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
+};
+
+struct tuck_mutex {
+    pthread_mutex_t mutex;
+    enum tuck_lock_rank rank; /* const after init */
+};
+
+void tuck_mutex_init(struct tuck_mutex *mutex, enum tuck_lock_rank rank);
+void tuck_mutex_fini(struct tuck_mutex *mutex);
+void tuck_lock(struct tuck_mutex *mutex);
+void tuck_unlock(struct tuck_mutex *mutex);
+
+/** A condition that waits on the monotonic clock. */
+void tuck_cond_init(pthread_cond_t *cond);
+
+/** Waits until signalled or the deadline (monotonic ns) has passed; false when it has. Spurious
+ * wake-ups happen. */
+bool tuck_cond_wait_until(pthread_cond_t *cond, struct tuck_mutex *mutex, uint64_t deadline_ns);
+void tuck_cond_wait(pthread_cond_t *cond, struct tuck_mutex *mutex);
+
+/** Starts a thread that gets no signals, so that they interrupt the main thread's read. 0, or
+ * -errno. */
+TUCK_CHECKED int tuck_thread_start(pthread_t *ret_thread, void *(*body)(void *), void *arg);

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+#include "protocol/message.h"
+#include "lib/base/clock.h"
+#include "protocol/base64.h"
+
+#include <jansson.h>
+#include <strings.h>
+
+static const char flaw_action[] = "ActionID is not the base64 of 32 bytes";
+static const char flaw_output[] = "OutputID is not the base64 of 32 bytes";
+static const char flaw_command[] = "unknown command; this helper knows get, put and close";
+
+// --- The short way: byte for byte what the go command writes -------------------------------------
+
+static bool take(struct tuck_slice *text, const char *literal, size_t len) {
+    if (text->len < len || memcmp(text->data, literal, len) != 0)
+        return false;
+    text->data += len;
+    text->len -= len;
+    return true;
+}
+#define TAKE_LITERAL(text, literal) take(text, literal, sizeof(literal) - 1)
+
+// At most 18 digits, no leading zero: everything else goes the long way.
+static bool take_number(struct tuck_slice *text, uint64_t *ret_number) {
+    uint64_t number = 0;
+    size_t digits = 0;
+    while (digits < text->len && digits < 19 && text->data[digits] >= '0' &&
+           text->data[digits] <= '9')
+        number = number * 10 + (text->data[digits++] - '0');
+    if (digits == 0 || digits == 19 || (text->data[0] == '0'))
+        return false;
+    text->data += digits;
+    text->len -= digits;
+    *ret_number = number;
+    return true;
+}
+
+static bool take_id(struct tuck_slice *text, uint8_t ret_id[TUCK_ID_BYTES]) {
+    if (text->len < TUCK_BASE64_ID_CHARS ||
+        !tuck_base64_id((const char *)text->data, TUCK_BASE64_ID_CHARS, ret_id))
+        return false;
+    text->data += TUCK_BASE64_ID_CHARS;
+    text->len -= TUCK_BASE64_ID_CHARS;
+    return TAKE_LITERAL(text, "\"");
+}
+
+static bool parse_exact(struct tuck_slice text, struct tuck_request *request) {
+    uint64_t id;
+    *request = (struct tuck_request){0};
+    if (!TAKE_LITERAL(&text, "{\"ID\":") || !take_number(&text, &id) ||
+        !TAKE_LITERAL(&text, ",\"Command\":\""))
+        return false;
+    request->id = (int64_t)id;
+    if (TAKE_LITERAL(&text, "get\",\"ActionID\":\"")) {
+        request->command = TUCK_COMMAND_GET;
+        if (!take_id(&text, request->action.bytes))
+            return false;
+    } else if (TAKE_LITERAL(&text, "put\",\"ActionID\":\"")) {
+        request->command = TUCK_COMMAND_PUT;
+        if (!take_id(&text, request->action.bytes) || !TAKE_LITERAL(&text, ",\"OutputID\":\"") ||
+            !take_id(&text, request->output.bytes))
+            return false;
+        if (TAKE_LITERAL(&text, ",\"BodySize\":") && !take_number(&text, &request->body_size))
+            return false;
+    } else if (TAKE_LITERAL(&text, "close\"")) {
+        request->command = TUCK_COMMAND_CLOSE;
+    } else {
+        return false;
+    }
+    return TAKE_LITERAL(&text, "}") && text.len == 0;
+}
+
+// --- The long way: any JSON ----------------------------------------------------------------------
+
+// Go's decoders match names in any letter case; of several the last one counts.
+static const json_t *field(json_t *object, const char *name) {
+    const json_t *found = NULL;
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value) {
+        if (strcasecmp(key, name) == 0)
+            found = json_is_null(value) ? NULL : value;
+    }
+    return found;
+}
+
+static bool read_id(const json_t *value, uint8_t ret_id[TUCK_ID_BYTES]) {
+    return json_is_string(value) &&
+           tuck_base64_id(json_string_value(value), json_string_length(value), ret_id);
+}
+
+static void read_command(json_t *object, struct tuck_request *request) {
+    const json_t *value = field(object, "Command");
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    if (strcmp(name, "get") == 0)
+        request->command = TUCK_COMMAND_GET;
+    else if (strcmp(name, "put") == 0)
+        request->command = TUCK_COMMAND_PUT;
+    else if (strcmp(name, "close") == 0)
+        request->command = TUCK_COMMAND_CLOSE;
+    else
+        request->flaw = flaw_command;
+}
+
+// JSON knows numbers of any size, jansson those of a machine. Numbers that are too large for it
+// become null: harmless in a field that we ignore, and no number in one that we need.
+static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why) {
+    char *copy = malloc(text.len);
+    if (!copy)
+        return NULL;
+    memcpy(copy, text.data, text.len);
+    bool is_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (copy[i] == '\\' && is_string)
+            i++;
+        else if (copy[i] == '"')
+            is_string = !is_string;
+        if (is_string || copy[i] == '\0' || !strchr("0123456789-", copy[i]))
+            continue;
+        size_t len =
+            strspn(copy + i, "0123456789+-.eE"); // ends at the object's brace at the latest
+        if (len > 18 || memchr(copy + i, 'e', len) || memchr(copy + i, 'E', len)) {
+            memset(copy + i, ' ', len);
+            memcpy(copy + i, len < 4 ? "0   " : "null", len < 4 ? len : 4);
+        }
+        i += len - 1;
+    }
+    json_t *object = json_loadb(copy, text.len, JSON_ALLOW_NUL, why);
+    free(copy);
+    return object;
+}
+
+int tuck_request_parse_any(struct tuck_slice text, struct tuck_request *ret_request,
+                           struct tuck_error *err) {
+    struct tuck_request request = {0};
+    json_error_t why;
+    json_t *object = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, &why);
+    if (!object && json_error_code(&why) == json_error_numeric_overflow)
+        object = load_with_large_numbers(text, &why);
+    if (!object)
+        return tuck_fail(err, TUCK_EPROTO, "a request is not valid JSON: %s", why.text);
+    int status = 0;
+    const json_t *id = field(object, "ID");
+    const json_t *size = field(object, "BodySize");
+    if (!json_is_integer(id) || json_integer_value(id) == 0) {
+        status = tuck_fail(err, TUCK_EPROTO, "a request has no ID that is an integer other than 0");
+    } else if (size && (!json_is_integer(size) || json_integer_value(size) < 0)) {
+        status = tuck_fail(err, TUCK_EPROTO, "request %lld has a BodySize that is no size",
+                           (long long)json_integer_value(id));
+    } else {
+        request.id = json_integer_value(id);
+        request.body_size = size ? (uint64_t)json_integer_value(size) : 0;
+        read_command(object, &request);
+    }
+    if (status == 0 &&
+        (request.command == TUCK_COMMAND_GET || request.command == TUCK_COMMAND_PUT) &&
+        !read_id(field(object, "ActionID"), request.action.bytes))
+        request.flaw = flaw_action;
+    if (status == 0 && request.command == TUCK_COMMAND_PUT) {
+        const json_t *output = field(object, "OutputID"); // Go 1.21 to 1.23 call it ObjectID
+        if (!read_id(output ? output : field(object, "ObjectID"), request.output.bytes))
+            request.flaw = request.flaw ? request.flaw : flaw_output;
+    }
+    json_decref(object);
+    if (status == 0)
+        *ret_request = request;
+    return status;
+}
+
+int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
+                       struct tuck_error *err) {
+    if (parse_exact(text, ret_request))
+        return 0;
+    return tuck_request_parse_any(text, ret_request, err);
+}
+
+// --- Answers -------------------------------------------------------------------------------------
+
+static char *put_text(char *at, const char *text) {
+    size_t len = strlen(text);
+    memcpy(at, text, len);
+    return at + len;
+}
+
+static char *put_uint(char *at, uint64_t number) {
+    char digits[20];
+    size_t len = 0;
+    do
+        digits[len++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (len > 0)
+        *at++ = digits[--len];
+    return at;
+}
+
+static char *put_int(char *at, int64_t number) {
+    if (number < 0)
+        *at++ = '-';
+    return put_uint(at, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+}
+
+static char *put_string(char *at, const char *text) {
+    *at++ = '"';
+    for (const uint8_t *c = (const uint8_t *)text; *c; c++) {
+        if (*c >= 0x20 && *c != '"' && *c != '\\' && *c != 0x7f) {
+            *at++ = (char)*c;
+        } else if (*c == '"' || *c == '\\') {
+            *at++ = '\\';
+            *at++ = (char)*c;
+        } else {
+            at = put_text(at, "\\u00");
+            tuck_hex(at, c, 1);
+            at += 2;
+        }
+    }
+    *at++ = '"';
+    return at;
+}
+
+// What is not ASCII in a message may be half a character of a cut path: it must not make the answer
+// invalid UTF-8.
+static char *put_plain_string(char *at, const char *text) {
+    char *from = at;
+    at = put_string(at, text);
+    for (char *c = from; c < at; c++)
+        if ((uint8_t)*c >= 0x80)
+            *c = '?';
+    return at;
+}
+
+size_t tuck_answer_room(const struct tuck_answer *answer) {
+    return 256 + (answer->text ? 6 * strlen(answer->text) : 0);
+}
+
+size_t tuck_answer_write(const struct tuck_answer *answer, char *ret_text) {
+    char *at = put_text(ret_text, "{\"ID\":");
+    at = put_int(at, answer->id);
+    switch (answer->kind) {
+    case TUCK_ANSWER_HELLO:
+        at = put_text(at, ",\"KnownCommands\":[\"get\",\"put\",\"close\"]");
+        break;
+    case TUCK_ANSWER_HIT:
+        at = put_text(at, ",\"OutputID\":\"");
+        tuck_base64_write_id(answer->output.bytes, at);
+        at = put_text(at + TUCK_BASE64_ID_CHARS, "\",\"Size\":");
+        at = put_uint(at, answer->size);
+        at = put_text(at, ",\"Time\":\"");
+        at += tuck_clock_format(answer->time_ns, at);
+        at = put_text(at, "\",\"DiskPath\":");
+        at = put_string(at, answer->text);
+        break;
+    case TUCK_ANSWER_MISS:
+        at = put_text(at, ",\"Miss\":true");
+        break;
+    case TUCK_ANSWER_PUT:
+        at = put_text(at, ",\"DiskPath\":");
+        at = put_string(at, answer->text);
+        break;
+    case TUCK_ANSWER_CLOSE:
+        break;
+    case TUCK_ANSWER_ERROR:
+        at = put_text(at, ",\"Err\":");
+        at = put_plain_string(at, answer->text);
+        break;
+    }
+    at = put_text(at, "}\n");
+    return (size_t)(at - ret_text);
+}
