@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -74,7 +75,10 @@ static void report_line(const char *text) {
         (void)tuck_clock_format(tuck_clock_wall_ns(), time);
         (void)snprintf(line, sizeof(line), "%s %ld %s\n", time, (long)getpid(), text);
     }
-    (void)!tuck_write_all(log_fd < 0 ? 2 : log_fd, line, strlen(line), NULL);
+    // A stderr that nobody reads must not stop the helper. A pipe that is ready takes a whole line.
+    struct pollfd ready = {.fd = log_fd < 0 ? 2 : log_fd, .events = POLLOUT};
+    if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT))
+        (void)!write(ready.fd, line, strlen(line));
 }
 
 static const struct {

@@ -161,6 +161,24 @@ int tuck_link_unnamed(int fd, int dirfd, const char *name) {
 #endif
 }
 
+int tuck_name_file(int dirfd, const char *temp, int to_dirfd, const char *name) {
+    if (linkat(dirfd, temp, to_dirfd, name, 0) == 0) {
+        (void)unlinkat(dirfd, temp, 0);
+        return 0;
+    }
+    if (errno == EEXIST || errno == ENOENT)
+        return -errno;
+        // No hard links here. Both ways below move a whole file, so that no reader ever sees a
+        // part.
+#ifdef RENAME_NOREPLACE
+    if (renameat2(dirfd, temp, to_dirfd, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EEXIST || errno == ENOENT)
+        return -errno;
+#endif
+    return renameat(dirfd, temp, to_dirfd, name) == 0 ? 0 : -errno;
+}
+
 int tuck_lock_range(int fd, uint64_t offset, uint64_t len, uint64_t deadline_ns) {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)len};

@@ -38,6 +38,10 @@ TUCK_CHECKED int tuck_open_unnamed(int dirfd, mode_t mode);
 /** Gives an unnamed file its name; -EEXIST if the name is taken. 0, or -errno. */
 TUCK_CHECKED int tuck_link_unnamed(int fd, int dirfd, const char *name);
 
+/** Moves a complete file to its name, also between directories of a file system; -EEXIST if the
+ * name is taken, where the file system can tell. 0, or -errno with the file where it was. */
+TUCK_CHECKED int tuck_name_file(int dirfd, const char *temp, int to_dirfd, const char *name);
+
 /** Locks bytes [offset, offset + len) for writing, for this open file, polling until the deadline
  * (monotonic ns; 0: one try). The kernel drops it when the process dies. 0, -ETIMEDOUT, or -errno.
  */

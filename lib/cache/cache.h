@@ -24,9 +24,9 @@ enum tuck_cache_outcome {
 };
 
 enum tuck_durability {
-    TUCK_LAZY, // nothing is synced; an object that was not verified since the machine's last boot
-               // is hashed before it is served, unless a later sync in the background has covered
-               // it
+    TUCK_LAZY,   // nothing is synced; an object that was not verified since the machine's last boot
+                 // is hashed before it is served, unless a later sync in the background has covered
+                 // it
     TUCK_BATCH,  // one sync of the file system before each write of the index
     TUCK_STRICT, // each object is durable before its put is answered
 };

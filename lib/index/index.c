@@ -248,15 +248,14 @@ static uint64_t low_bits(uint64_t h, unsigned depth) {
 static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct page *page,
                                    uint64_t *ret_number) {
     unsigned depth = __atomic_load_n(&index->depth_hint, __ATOMIC_RELAXED);
-    uint64_t asked_by = 0; // the page whose absence or unfinished state sent us to its parent
+    // The page whose absence, damage or unfinished state sent us to its parent.
+    uint64_t asked_by = 0;
     enum page_outcome asked_outcome = PAGE_ABSENT;
     for (unsigned step = 0; step < 2 * DEPTH_MAX + 4; step++) {
         uint64_t number = low_bits(h, depth);
         enum page_outcome outcome = read_page(index, number, page);
         *ret_number = number;
-        if (outcome == PAGE_DAMAGED)
-            return outcome;
-        if (outcome == PAGE_ABSENT || page->state == PAGE_FORMING) {
+        if (outcome != PAGE_GOOD || page->state == PAGE_FORMING) {
             if (number == 0)
                 return outcome;
             asked_by = number;
@@ -266,9 +265,9 @@ static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct 
         }
         if (asked_by && page->depth > top_bit(asked_by) &&
             number == low_bits(asked_by, top_bit(asked_by))) {
-            // The split was made: the page counts although it is unfinished, or it was lost.
+            // The split was made: the page counts although it is unfinished, or lost.
             *ret_number = asked_by;
-            if (asked_outcome == PAGE_ABSENT)
+            if (asked_outcome != PAGE_GOOD)
                 return PAGE_DAMAGED;
             return read_page(index, asked_by, page);
         }
@@ -406,10 +405,10 @@ static int create_if_missing(int dirfd) {
     int status = create_file(dirfd, NULL, name);
     if (status < 0)
         return status;
-    if (linkat(dirfd, name, dirfd, "entries", 0) < 0 && errno != EEXIST)
-        status = -errno;
-    (void)unlinkat(dirfd, name, 0);
-    return status;
+    status = tuck_name_file(dirfd, name, dirfd, "entries");
+    if (status < 0)
+        (void)unlinkat(dirfd, name, 0);
+    return status == -EEXIST ? 0 : status;
 }
 
 // Opens the file if it is one of ours. *ret_fd is -1 and the result 0 if it is damaged, foreign, or

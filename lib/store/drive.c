@@ -14,12 +14,16 @@
 #define FORMAT_VERSION 1
 #define OBJECT_NAME    62 // characters after the two of the directory
 #define DAY_S          86400
+#define ROOT_MAX       4000 // bytes of a root's path
+#define PATH_ROOM      (ROOT_MAX + TUCK_DRIVE_PATH_TAIL + 1)
 
 struct tuck_drive {
-    int rootfd;      /* const after init */
-    char *root;      /* const after init */
-    char *shown;     /* const after init */
-    int subdir[256]; /* owned by the thread that stages: objects/00 … ff, -1 until needed */
+    int rootfd;          /* const after init */
+    bool has_no_unnamed; /* owned by the thread that stages: files without a name cannot get one
+                            here */
+    char *root;          /* const after init */
+    char *shown;         /* const after init */
+    int subdir[256];     /* owned by the thread that stages: objects/00 … ff, -1 until needed */
 };
 
 struct tuck_stage {
@@ -62,10 +66,11 @@ static int write_once(int dirfd, const char *name, const char *text) {
     if (fd < 0)
         return -errno;
     int status = tuck_write_all(fd, text, strlen(text), NULL);
-    if (status == 0 && linkat(dirfd, temp, dirfd, name, 0) < 0 && errno != EEXIST)
-        status = errno == EPERM && renameat(dirfd, temp, dirfd, name) == 0 ? 0 : -errno;
-    (void)unlinkat(dirfd, temp, 0);
-    return status;
+    if (status == 0)
+        status = tuck_name_file(dirfd, temp, dirfd, name);
+    if (status < 0)
+        (void)unlinkat(dirfd, temp, 0);
+    return status == -EEXIST ? 0 : status;
 }
 
 static int write_format(struct tuck_drive *drive, struct tuck_error *err) {
@@ -162,8 +167,18 @@ static int open_root(const char *root, struct tuck_drive **ret_drive, struct tuc
     for (size_t i = 0; i < TUCK_ARRAY_LEN(drive->subdir); i++)
         drive->subdir[i] = -1;
     drive->root = strdup(root);
-    drive->rootfd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    drive->rootfd = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int failed = errno;
+    struct stat link;
+    if (drive->rootfd < 0 && lstat(root, &link) == 0 && S_ISLNK(link.st_mode)) {
+        // People move a cache to another disk and leave a link; one that somebody else made is a
+        // trap.
+        failed = EPERM;
+        if (link.st_uid == geteuid() || link.st_uid == 0)
+            drive->rootfd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (drive->rootfd < 0 && link.st_uid == geteuid())
+            failed = errno;
+    }
     *ret_drive = drive;
     if (!drive->root)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a drive");
@@ -201,6 +216,9 @@ int tuck_drive_open(const char *root, const char *gocache, struct tuck_drive **r
     drive->shown = choose_shown(root, gocache);
     if (!drive->shown)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a drive");
+    if (strlen(drive->shown) > ROOT_MAX)
+        return tuck_fail(err, TUCK_EINVAL, "the cache directory's path is longer than %d bytes",
+                         ROOT_MAX);
     if (!is_utf8(drive->shown))
         return tuck_fail(
             err, TUCK_EINVAL,
@@ -241,7 +259,7 @@ static void sweep_private(const char *parent) {
 int tuck_drive_open_private(struct tuck_drive **ret_drive, struct tuck_error *err) {
     TUCK_CLEANUP(close_drive) struct tuck_drive *drive = NULL;
     const char *parent = getenv("TMPDIR");
-    if (!parent || parent[0] != '/' || !is_utf8(parent))
+    if (!parent || parent[0] != '/' || strlen(parent) > ROOT_MAX / 2 || !is_utf8(parent))
         parent = "/tmp";
     TUCK_CLEANUP(tuck_free) char *path = NULL;
     if (asprintf(&path, "%s/tuck-private-XXXXXX", parent) < 0)
@@ -320,12 +338,14 @@ static uint32_t tag_of(const struct stat *stat) {
     return (uint32_t)(h >> 32);
 }
 
+// By the path that the client will use, so that what it finds there is what was looked at, whatever
+// became of our root.
 int tuck_drive_check(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
                      uint32_t *ret_tag) {
-    char path[TUCK_DRIVE_PATH_TAIL];
+    char path[PATH_ROOM];
     struct stat stat;
-    object_path(output, path);
-    if (fstatat(drive->rootfd, path, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+    tuck_drive_path(drive, output, path);
+    if (lstat(path, &stat) < 0)
         return TUCK_DRIVE_ABSENT;
     if (!S_ISREG(stat.st_mode) || (uint64_t)stat.st_size != size)
         return TUCK_DRIVE_DAMAGED;
@@ -474,7 +494,7 @@ static int open_body(struct tuck_stage *stage) {
     int subdir = open_subdir(stage->drive, stage->output.bytes[0]);
     if (subdir < 0)
         return subdir;
-    int fd = tuck_open_unnamed(subdir, 0444);
+    int fd = stage->drive->has_no_unnamed ? -EOPNOTSUPP : tuck_open_unnamed(subdir, 0444);
     if (fd == -ENOENT) { // the directory was removed while we held it
         tuck_close_fd(&stage->drive->subdir[stage->output.bytes[0]]);
         subdir = open_subdir(stage->drive, stage->output.bytes[0]);
@@ -554,48 +574,52 @@ static int give_name(struct tuck_stage *stage, const char *name) {
         return subdir;
     if (stage->staging < 0)
         return tuck_link_unnamed(stage->fd, subdir, name);
-    if (linkat(stage->staging, stage->temp, subdir, name, 0) == 0)
-        return 0;
-    if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) // no hard links here
-        return renameat(stage->staging, stage->temp, subdir, name) == 0 ? 0 : -errno;
-    return -errno;
+    int status = tuck_name_file(stage->staging, stage->temp, subdir, name);
+    if (status == 0)
+        stage->temp[0] = '\0';
+    return status;
 }
 
-int tuck_stage_commit(struct tuck_stage **stage_of, bool sync, uint32_t *ret_tag,
+// True if the drive makes unnamed files but cannot name them: the body moves to a named one.
+static bool stage_by_name(struct tuck_stage **stage, int status) {
+    struct tuck_drive *drive = (*stage)->drive;
+    if ((*stage)->staging >= 0 || (status != -EPERM && status != -EOPNOTSUPP && status != -ENOSYS &&
+                                   status != -ENOENT && status != -EXDEV))
+        return false;
+    drive->has_no_unnamed = true;
+    return tuck_stage_move(stage, drive, NULL) == 0;
+}
+
+int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
                       struct tuck_error *err) {
-    struct tuck_stage *stage = *stage_of;
-    struct tuck_drive *drive = stage->drive;
+    struct tuck_drive *drive = (*stage)->drive;
+    struct tuck_output_id output = (*stage)->output;
     char path[TUCK_DRIVE_PATH_TAIL];
-    struct stat stat;
-    object_path(&stage->output, path);
-    int status = sync && fdatasync(stage->fd) < 0 ? -errno : 0;
-    for (int attempt = 0; status == 0; attempt++) {
-        status = give_name(stage, path + 11);
-        if (status == 0 || attempt == 3)
-            break;
+    object_path(&output, path);
+    int status = 0;
+    for (int attempt = 0; attempt < 4; attempt++) {
+        status = sync && fdatasync((*stage)->fd) < 0 ? -errno : give_name(*stage, path + 11);
         if (status == -EEXIST) {
-            // Another helper was faster, or something else stands there, which goes away.
-            if (tuck_drive_verify(drive, &stage->output, stage->len, ret_tag) == 0) {
-                tuck_stage_free(TUCK_TAKE(*stage_of));
+            // Another helper was faster; or something else stands there, which goes away.
+            if (tuck_drive_verify(drive, &output, (*stage)->len, ret_tag) == 0) {
+                tuck_stage_free(TUCK_TAKE(*stage));
                 return 0;
             }
-            status = 0;
-        } else if (status == -ENOENT) { // the directory was removed while we held it
-            tuck_close_fd(&drive->subdir[stage->output.bytes[0]]);
-            status = 0;
+        } else if (status == -ENOENT &&
+                   attempt == 0) { // the directory was removed while we held it
+            tuck_close_fd(&drive->subdir[output.bytes[0]]);
+        } else if (status == 0 || !stage_by_name(stage, status)) {
+            break;
         }
     }
-    if (status == 0 && stage->staging >= 0)
-        (void)unlinkat(stage->staging, stage->temp, 0); // gone already after a rename
-    if (status == 0 && sync && fsync(drive->subdir[stage->output.bytes[0]]) < 0)
+    if (status == 0 && sync && fsync(drive->subdir[output.bytes[0]]) < 0)
         status = -errno;
-    if (status == 0 && fstat(stage->fd, &stat) < 0)
-        status = -errno;
+    if (status == 0 && tuck_drive_check(drive, &output, (*stage)->len, ret_tag) != 0)
+        status =
+            -ESTALE; // the root was moved away: the path that we would give out leads elsewhere
     if (status < 0)
         return tuck_fail_os(err, -status, "give an object its name in '%s'", drive->root);
-    *ret_tag = tag_of(&stat);
-    tuck_close_fd(&stage->staging);
-    tuck_stage_free(TUCK_TAKE(*stage_of));
+    tuck_stage_free(TUCK_TAKE(*stage));
     return 0;
 }
 

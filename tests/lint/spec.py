@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""
+protocol/SPEC.md against the tests: every clause names a case that exists, every case that a test shows stands in a
+clause, the clauses are numbered and worded as section 1 of it promises, and its example conversation is right.
+"""
+import base64, glob, hashlib, json, os, re, subprocess, sys
+import tree
+from tap import case, run, skip
+
+SPEC = "protocol/SPEC.md"
+HELPER_CASES = {"H": 12, "F": 24, "G": 23, "P": 23, "O": 10, "C": 16, "X": 14}  # 122 for helpers
+CLIENT_CASES = {"L": 44}
+FAMILIES = ("HS", "FR", "GT", "PT", "OR", "CL", "HO", "CLI")
+
+CLAUSE = re.compile(r"^- \*\*([A-Z]+)-(\d+)\*\* ", re.M)
+CASES = re.compile(r"\[([A-Z]-\d\d(?:, [A-Z]-\d\d)*)\]$")
+CLAUSE_ID = re.compile(rf"\b(?:{'|'.join(FAMILIES)})-\d+\b")
+
+
+def numbered(families):
+    return {f"{letter}-{number:02}" for letter, count in families.items() for number in range(1, count + 1)}
+
+
+def clauses(content):
+    """Clause id → its text on one line. A clause ends where the next begins, at an empty line or at a heading."""
+    found = []
+    for match in CLAUSE.finditer(content):
+        body = re.split(r"\n(?=- |\n|#)", content[match.start():], maxsplit=1)[0]
+        found.append((f"{match[1]}-{match[2]}", " ".join(body.split())))
+    return found
+
+
+def cases_of(clause):
+    ending = CASES.search(clause)
+    return ending[1].split(", ") if ending else []
+
+
+def form(content):
+    """What is wrong with how the clauses are written."""
+    found, last = [], {}
+    for name, clause in clauses(content):
+        family, number = name.rsplit("-", 1)
+        if family not in FAMILIES:
+            found.append(f"{name}: no such family of clauses")
+        elif int(number) != last.get(family, 0) + 1:
+            found.append(f"{name}: follows {family}-{last.get(family, 0)}; numbers run from 1 without gaps")
+        last[family] = int(number)
+        if not re.search(r"\b(MUST|SHOULD)\b", clause):
+            found.append(f"{name}: says neither MUST nor SHOULD")
+        if ("*Go:*" if family == "CLI" else "*Else:*") not in clause:
+            found.append(f"{name}: does not say what the go command does")
+        if not cases_of(clause):
+            found.append(f"{name}: does not end with the cases that show it")
+        for other in cases_of(clause):
+            if other not in numbered(HELPER_CASES) | numbered(CLIENT_CASES):
+                found.append(f"{name}: there is no case {other}")
+            elif (family == "CLI") != other.startswith("L"):
+                found.append(f"{name}: {other} is a case for the other side")
+    known = {name for name, _ in clauses(content)}
+    found += [f"{name} is mentioned and does not exist" for name in sorted(set(CLAUSE_ID.findall(content)) - known)]
+    return found
+
+
+def without_clause(content):
+    named = {other for _, clause in clauses(content) for other in cases_of(clause)}
+    return [f"{name}: no clause names this case"
+            for name in sorted((numbered(HELPER_CASES) | numbered(CLIENT_CASES)) - named)]
+
+
+def shown(root):
+    """Id → the tests that show it, from the test programs themselves; and the programs that could not say."""
+    by_id, broken = {}, []
+    for program in sorted(glob.glob(os.path.join(root, "tests", "*", "test_*.py"))):
+        path = os.path.relpath(program, root)
+        if "from tap import" not in tree.text(root, path):
+            continue
+        done = subprocess.run([sys.executable, program, "--list"], capture_output=True, text=True, cwd=root,
+                              env={**os.environ, "PYTHONPATH": tree.HARNESS})
+        if done.returncode != 0:
+            broken.append(f"{path} --list fails: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        for line in done.stdout.splitlines():
+            *ids, name = line.split()
+            for one in ids:
+                by_id.setdefault(one, []).append(f"{path}: {name}")
+    return by_id, broken
+
+
+def unknown_ids(content, by_id):
+    known = {name for name, _ in clauses(content)} | numbered(HELPER_CASES) | numbered(CLIENT_CASES)
+    return [f"{where}: {one} is neither a case nor a clause of {SPEC}"
+            for one, tests in sorted(by_id.items()) if one not in known for where in tests]
+
+
+def not_shown(content, by_id, wanted):
+    """Cases that no test shows, with the clauses that stay unproven by that."""
+    named = {one: [name for name, clause in clauses(content) if one in cases_of(clause)] for one in wanted}
+    return [f"{one} ({', '.join(named[one])}): no test shows this case" for one in sorted(wanted - set(by_id))]
+
+
+def conversation(content):
+    """What is wrong with the example: it must be what the clauses say, byte for byte."""
+    block = re.search(r"```wire\n(.*?)```", content, re.S)
+    if not block:
+        return [f"{SPEC} has no example conversation"]
+    found, stored, announced, waiting, due = [], {}, None, {}, None
+    lines = block[1].splitlines()
+    for number, line in enumerate(lines):
+        where = f"line {number + 1} of the example"
+        if not re.match(r"[HC] .*⏎$", line):
+            found.append(f"{where}: not of the form H …⏎ or C …⏎")
+            continue
+        side, payload = line[0], line[2:-1]
+        if side == "C" and not payload:
+            continue
+        if side == "C" and due is not None:
+            raw = base64.b64decode(json.loads(payload), validate=True)
+            digest = base64.b64encode(hashlib.sha256(raw).digest()).decode()
+            if (len(raw), digest) != (due["BodySize"], due["OutputID"]):
+                found.append(f"{where}: the body is not what its request says")
+            due = None
+        elif side == "C":
+            request = json.loads(payload)
+            if announced is None or request["Command"] not in announced:
+                found.append(f"{where}: {request['Command']} was not announced")
+            if lines[number + 1:number + 2] != ["C ⏎"]:
+                found.append(f"{where}: no empty line follows the request")
+            if payload != json.dumps(request, separators=(",", ":")):
+                found.append(f"{where}: not the bytes that the go command writes")
+            waiting[request["ID"]] = request
+            due = request if request.get("BodySize") else None
+            if request["Command"] == "put":
+                stored[request["ActionID"]] = (request["OutputID"], request.get("BodySize", 0))
+        else:
+            answer = json.loads(payload)
+            if announced is None:
+                announced = answer["KnownCommands"]
+                continue
+            request = waiting.pop(answer["ID"], None)
+            if request is None:
+                found.append(f"{where}: answers a request that is not outstanding")
+            elif request["Command"] == "get" and not answer.get("Miss"):
+                if stored.get(request["ActionID"]) != (answer["OutputID"], answer.get("Size", 0)):
+                    found.append(f"{where}: not the output that was put")
+            if "DiskPath" in answer and request:
+                output = base64.b64decode(stored[request["ActionID"]][0]).hex()
+                if not answer["DiskPath"].replace("/", "").endswith(output):
+                    found.append(f"{where}: the path is not that of the output")
+    return found + [f"request {one} of the example is never answered" for one in waiting]
+
+
+def spec():
+    content = tree.text(tree.ROOT, SPEC)
+    assert clauses(content), "no clause found: the lint does not understand the page"
+    return content
+
+
+@case()
+def clauses_are_numbered_and_worded_as_promised(_directory):
+    tree.expect_none(form(spec()))
+
+
+@case()
+def every_case_has_a_clause(_directory):
+    tree.expect_none(without_clause(spec()))
+
+
+@case()
+def every_id_that_a_test_names_exists(_directory):
+    by_id, broken = shown(tree.ROOT)
+    tree.expect_none(broken + unknown_ids(spec(), by_id))
+
+
+@case()
+def every_helper_case_has_a_test(_directory):
+    by_id, _ = shown(tree.ROOT)
+    tree.expect_none(not_shown(spec(), by_id, numbered(HELPER_CASES)))
+
+
+@case()
+def every_client_case_has_a_test(_directory):
+    if not os.path.isdir(os.path.join(tree.ROOT, "lib", "client")):
+        skip("there is no client library yet")
+    by_id, _ = shown(tree.ROOT)
+    tree.expect_none(not_shown(spec(), by_id, numbered(CLIENT_CASES)))
+
+
+@case()
+def the_example_conversation_is_right(_directory):
+    tree.expect_none(conversation(spec()))
+
+
+@case()
+def faults_in_a_specification_are_found(directory):
+    page = ("- **HS-1** The helper MUST speak.\n  *Else:* fatal. [H-01, H-02]\n"
+            "- **HS-3** It SHOULD be quick. *Else:* —. [H-03]\n"            # a number is missing
+            "- **HS-4** It is polite. *Else:* —. [H-04]\n"                  # no obligation
+            "- **HS-5** It MUST whisper. [H-05]\n"                          # no consequence
+            "- **HS-6** It MUST shout; see GT-9. *Else:* fatal.\n\n"        # no case, and a clause that is not there
+            "- **CLI-1** It MUST listen. *Go:* does. [H-06, L-99]\n")       # the other side's case, and no case
+    tree.expect(form(page), "HS-3", "HS-4", "HS-5", "HS-6", "GT-9", "CLI-1: H-06", "CLI-1: there is no case L-99")
+    assert len(without_clause(page)) == 122 + 44 - 6
+    by_id = {"H-01": ["a"], "H-77": ["b"], "HS-1": ["c"], "HS-9": ["d"]}
+    tree.expect(unknown_ids(page, by_id), "H-77", "HS-9")
+    tree.expect(not_shown(page, by_id, {"H-01", "H-02", "H-03"}), "H-02 (HS-1): no test", "H-03 (HS-3): no test")
+    tree.plant(directory, "tests/conformance/test_a.py", "from tap import case, run\n@case('H-01', 'P-05')\n"
+                                                         "def a_test(directory): pass\nrun(__name__)\n")
+    tree.plant(directory, "tests/conformance/test_b.py", "from tap import nothing\n")
+    by_id, broken = shown(directory)
+    assert sorted(by_id) == ["H-01", "P-05"] and len(broken) == 1 and "test_b.py" in broken[0], (by_id, broken)
+
+
+@case()
+def faults_in_an_example_are_found(_directory):
+    content = spec()
+    for before, after, finding in (('C "aGVsbG8="', 'C "aGVsbHA="', "not what its request says"),
+                                   ('"ID":4,"OutputID"', '"ID":6,"OutputID"', "not outstanding"),
+                                   ('H {"ID":5}⏎\n', "", "request 5 of the example is never answered"),
+                                   ('"close"}⏎\nC ⏎\n', '"close"}⏎\n', "no empty line"),
+                                   ('"Size":5,', "", "not the output that was put")):
+        assert content.count(before) == 1, before
+        assert any(finding in one for one in conversation(content.replace(before, after))), finding
+
+
+run(__name__)
