@@ -204,7 +204,12 @@ static bool is_sound(struct tuck_index *index, const struct record *record) {
 
 // --- Pages ---------------------------------------------------------------------------------------
 
-enum page_outcome { PAGE_GOOD, PAGE_ABSENT, PAGE_DAMAGED };
+enum page_outcome {
+    PAGE_GOOD,
+    PAGE_ABSENT,
+    PAGE_DAMAGED,    // it is there and is no page: a writer may begin it anew
+    PAGE_UNREADABLE, // the drive failed: nobody knows what is there, hands off
+};
 
 static uint64_t page_at(uint64_t number) {
     return TREE_AT + number * PAGE;
@@ -217,6 +222,8 @@ static enum page_outcome read_page(struct tuck_index *index, uint64_t number, st
         ssize_t n = tuck_pread_full(index->fd, page, PAGE, page_at(number));
         if (n == 0)
             return PAGE_ABSENT;
+        if (n < 0)
+            return PAGE_UNREADABLE;
         if (n != (ssize_t)PAGE)
             continue;
         if (page->magic == PAGE_MAGIC && page->number == number && page->count <= SLOTS &&
@@ -255,6 +262,8 @@ static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct 
         uint64_t number = low_bits(h, depth);
         enum page_outcome outcome = read_page(index, number, page);
         *ret_number = number;
+        if (outcome == PAGE_UNREADABLE)
+            return outcome;
         if (outcome != PAGE_GOOD || page->state == PAGE_FORMING) {
             if (number == 0)
                 return outcome;
@@ -292,15 +301,19 @@ static int find_slot(const struct page *page, const uint8_t *action) {
 
 // --- The super page ------------------------------------------------------------------------------
 
-static bool read_super(int fd, struct super *super) {
+// 0, TUCK_INDEX_ABSENT if there is no sound one, or -errno.
+static int read_super(int fd, struct super *super) {
     for (int attempt = 0; attempt < 4; attempt++) {
-        if (tuck_pread_full(fd, super, sizeof(*super), SUPER_AT) != (ssize_t)sizeof(*super))
-            return false;
+        ssize_t n = tuck_pread_full(fd, super, sizeof(*super), SUPER_AT);
+        if (n < 0)
+            return (int)n;
+        if (n != (ssize_t)sizeof(*super))
+            return TUCK_INDEX_ABSENT;
         if (super->magic == SUPER_MAGIC && super->version == 1 &&
             super->lost_count <= TUCK_ARRAY_LEN(super->lost) && super->check == super_check(super))
-            return true;
+            return 0;
     }
-    return false;
+    return TUCK_INDEX_ABSENT;
 }
 
 static uint32_t wall_s(void) {
@@ -318,7 +331,7 @@ static void change_super(struct tuck_index *index, uint64_t deadline_ns,
     struct super super;
     if (tuck_lock_range(index->fd, SUPER_AT, PAGE, deadline_ns) < 0)
         return;
-    if (read_super(index->fd, &super)) {
+    if (read_super(index->fd, &super) == 0) {
         change(&super, arg);
         super.check = super_check(&super);
         if (tuck_pwrite_all(index->fd, &super, sizeof(super), SUPER_AT) == 0) {
@@ -423,9 +436,11 @@ static int open_file(int dirfd, int *ret_fd, struct super *super) {
     struct stat stat;
     if (fstat(fd, &stat) < 0)
         return -errno;
-    if (S_ISREG(stat.st_mode) && stat.st_nlink <= 2 && read_super(fd, super))
+    int status =
+        S_ISREG(stat.st_mode) && stat.st_nlink <= 2 ? read_super(fd, super) : TUCK_INDEX_ABSENT;
+    if (status == 0)
         *ret_fd = TUCK_TAKE_FD(fd);
-    return 0;
+    return status < 0 ? status : 0;
 }
 
 static void guess_depth(struct tuck_index *index) {
@@ -749,7 +764,9 @@ static int flush_page(struct tuck_index *index, const struct ordered *items, siz
     // Another process may have split it before we had the lock.
     enum page_outcome outcome = find_page(index, items[0].h, &page, &number);
     size_t done = 0;
-    if (number == locked) {
+    if (outcome == PAGE_UNREADABLE) {
+        status = -EIO;
+    } else if (number == locked) {
         if (outcome != PAGE_GOOD) {
             begin_page(index, number, &page);
         } else {
@@ -855,7 +872,7 @@ int tuck_index_flush(struct tuck_index *index, const struct tuck_flush *how,
     uint64_t deadline_ns = tuck_clock_mono_ns() + how->wait_ns;
     // The epoch is read after the objects were written: see tuck_index_sync_if_due().
     struct super super;
-    bool has_super = status == 0 && read_super(index->fd, &super);
+    bool has_super = status == 0 && read_super(index->fd, &super) == 0;
     bool has_unsynced = false;
     size_t filled = 0;
     for (size_t i = 0; items && i < index->flushing.room; i++) {
@@ -1009,7 +1026,7 @@ static void take_in_spools(struct tuck_index *index) {
 // new one was written before the new one was announced, and that is before the sync begins.
 void tuck_index_sync_if_due(struct tuck_index *index, int (*sync)(int fd)) {
     struct super super;
-    if (!read_super(index->fd, &super) || super.unsynced_since_s == 0 ||
+    if (read_super(index->fd, &super) != 0 || super.unsynced_since_s == 0 ||
         super.boot != index->boot || wall_s() < super.unsynced_since_s + SYNC_AGE_S)
         return;
     if (flock(index->dirfd, LOCK_EX | LOCK_NB) < 0)

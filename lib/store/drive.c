@@ -365,7 +365,9 @@ static void take_away(struct tuck_drive *drive, const char *path) {
         (void)renameat(drive->rootfd, path, staging, name);
 }
 
-static bool hash_file(int fd, const struct stat *before, const struct tuck_output_id *output) {
+// 0 if the file has the hash and did not change meanwhile, TUCK_DRIVE_DAMAGED if not, -errno if it
+// cannot be read.
+static int hash_file(int fd, const struct stat *before, const struct tuck_output_id *output) {
     uint8_t block[65536];
     struct tuck_digest digest;
     struct tuck_output_id found;
@@ -375,14 +377,19 @@ static bool hash_file(int fd, const struct stat *before, const struct tuck_outpu
     while (at < size) {
         size_t want = size - at < sizeof(block) ? (size_t)(size - at) : sizeof(block);
         ssize_t n = tuck_pread_full(fd, block, want, at);
+        if (n < 0)
+            return (int)n;
         if (n != (ssize_t)want)
-            return false;
+            return TUCK_DRIVE_DAMAGED;
         tuck_digest_add(&digest, block, want);
         at += want;
     }
     tuck_digest_end(&digest, &found);
-    return tuck_output_equal(&found, output) && fstat(fd, &after) == 0 &&
-           tag_of(&after) == tag_of(before);
+    if (fstat(fd, &after) < 0)
+        return -errno;
+    return tuck_output_equal(&found, output) && tag_of(&after) == tag_of(before)
+               ? 0
+               : TUCK_DRIVE_DAMAGED;
 }
 
 int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
@@ -392,16 +399,22 @@ int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *out
     object_path(output, path);
     TUCK_CLEANUP(tuck_close_fd)
     int fd = openat(drive->rootfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno == ENOENT || errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-            return TUCK_DRIVE_ABSENT;
-    } else if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && (uint64_t)stat.st_size == size &&
-               hash_file(fd, &stat, output)) {
+    int status = fd < 0 ? -errno : fstat(fd, &stat) < 0 ? -errno : 0;
+    if (status == 0)
+        status = S_ISREG(stat.st_mode) && (uint64_t)stat.st_size == size
+                     ? hash_file(fd, &stat, output)
+                     : TUCK_DRIVE_DAMAGED;
+    if (status == -ELOOP || status == -ENXIO)
+        status = TUCK_DRIVE_DAMAGED; // a symbolic link, a socket
+    if (status == TUCK_DRIVE_DAMAGED)
+        take_away(drive, path);
+    // What cannot be read now may be sound: it is a miss, and only a put, which has the content,
+    // replaces it.
+    if (status < 0)
+        return TUCK_DRIVE_ABSENT;
+    if (status == 0)
         *ret_tag = tag_of(&stat);
-        return 0;
-    }
-    take_away(drive, path);
-    return TUCK_DRIVE_DAMAGED;
+    return status;
 }
 
 int tuck_drive_sync(struct tuck_drive *drive, const struct tuck_output_id *output) {
@@ -605,6 +618,7 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
                 tuck_stage_free(TUCK_TAKE(*stage));
                 return 0;
             }
+            take_away(drive, path);
         } else if (status == -ENOENT &&
                    attempt == 0) { // the directory was removed while we held it
             tuck_close_fd(&drive->subdir[output.bytes[0]]);
