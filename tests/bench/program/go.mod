@@ -1,0 +1,3 @@
+module tuck.bench/program
+
+go 1.21
