@@ -2,17 +2,15 @@
 #include "protocol/base64.h"
 
 #include <b64/cdecode.h>
-#include <b64/cencode.h>
 
 // The value of each character shifted to its place in a group, one table for each of the four
 // places; INVALID marks what is not in the alphabet and survives the or of four. 4 KiB, made once
 // before main().
 #define INVALID 0x80000000U
 static uint32_t places[4][256];
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 __attribute__((constructor)) static void fill_tables(void) {
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (int place = 0; place < 4; place++)
         for (int c = 0; c < 256; c++)
             places[place][c] = INVALID;
@@ -109,11 +107,14 @@ bool tuck_base64_id(const char *text, size_t len, uint8_t ret_id[TUCK_ID_BYTES])
 }
 
 void tuck_base64_write_id(const uint8_t id[TUCK_ID_BYTES], char ret_text[TUCK_BASE64_ID_CHARS]) {
-    char encoded[TUCK_BASE64_ID_CHARS + 4]; // libb64 adds a newline at the end
-    base64_encodestate state;
-    base64_init_encodestate(&state);
-    int len = base64_encode_block((const char *)id, TUCK_ID_BYTES, encoded, &state);
-    len += base64_encode_blockend(encoded + len, &state);
-    tuck_verify(len == TUCK_BASE64_ID_CHARS + 1);
-    memcpy(ret_text, encoded, TUCK_BASE64_ID_CHARS);
+    char *out = ret_text;
+    for (int at = 0; at < TUCK_ID_BYTES; at += 3, out += 4) {
+        uint32_t group = (uint32_t)id[at] << 16 | (uint32_t)id[at + 1] << 8;
+        if (at + 2 < TUCK_ID_BYTES)
+            group |= id[at + 2];
+        out[0] = alphabet[group >> 18];
+        out[1] = alphabet[group >> 12 & 63];
+        out[2] = alphabet[group >> 6 & 63];
+        out[3] = at + 2 < TUCK_ID_BYTES ? alphabet[group & 63] : '=';
+    }
 }

@@ -107,40 +107,51 @@ static int hold(struct tuck_frame *frame, const uint8_t *data, size_t len, struc
     return 0;
 }
 
+// What matters in a message outside its strings.
+static const bool ends_plain[256] = {
+    ['"'] = true, ['{'] = true, ['['] = true, ['}'] = true, [']'] = true};
+
 static int read_object(struct tuck_frame *frame, struct tuck_slice *input,
                        struct tuck_slice *ret_piece, struct tuck_error *err) {
     enum state state = frame->state;
     unsigned depth = frame->depth;
-    size_t at = 0;
+    const uint8_t *at = input->data, *end = at + input->len;
     bool is_whole = false;
-    while (at < input->len && !is_whole) {
-        uint8_t c = input->data[at++];
-        if (state == STRING) {
+    while (at < end && !is_whole) {
+        if (state == ESCAPE) {
+            at++;
+            state = STRING;
+        } else if (state == STRING) {
+            while (at < end && *at != '"' && *at != '\\')
+                at++;
+            if (at < end)
+                state = *at++ == '"' ? OBJECT : ESCAPE;
+        } else {
+            while (at < end && !ends_plain[*at])
+                at++;
+            if (at == end)
+                break;
+            uint8_t c = *at++;
             if (c == '"')
-                state = OBJECT;
-            else if (c == '\\')
-                state = ESCAPE;
-        } else if (state == ESCAPE) {
-            state = STRING;
-        } else if (c == '"') {
-            state = STRING;
-        } else if (c == '{' || c == '[') {
-            depth++;
-        } else if (c == '}' || c == ']') {
-            is_whole = --depth == 0;
+                state = STRING;
+            else if (c == '{' || c == '[')
+                depth++;
+            else
+                is_whole = --depth == 0;
         }
     }
+    size_t len = (size_t)(at - input->data);
     frame->state = state;
     frame->depth = depth;
-    if (is_whole && frame->held_len == 0 && at <= TUCK_FRAME_MESSAGE_MAX) {
-        *ret_piece = (struct tuck_slice){input->data, at};
+    if (is_whole && frame->held_len == 0 && len <= TUCK_FRAME_MESSAGE_MAX) {
+        *ret_piece = (struct tuck_slice){input->data, len};
     } else {
-        int status = hold(frame, input->data, at, err);
+        int status = hold(frame, input->data, len, err);
         if (status < 0)
             return status;
         *ret_piece = (struct tuck_slice){frame->held, frame->held_len};
     }
-    skip(input, at);
+    skip(input, len);
     if (!is_whole)
         return TUCK_FRAME_MORE;
     frame->state = BETWEEN;

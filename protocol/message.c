@@ -45,30 +45,37 @@ static bool take_id(struct tuck_slice *text, uint8_t ret_id[TUCK_ID_BYTES]) {
     return TAKE_LITERAL(text, "\"");
 }
 
-static bool parse_exact(struct tuck_slice text, struct tuck_request *request) {
+bool tuck_request_take(struct tuck_slice *input, struct tuck_request *ret_request) {
+    struct tuck_slice text = *input;
+    struct tuck_request request = {0};
     uint64_t id;
-    *request = (struct tuck_request){0};
+    while (text.len > 0 && *text.data == '\n')
+        text.data++, text.len--;
     if (!TAKE_LITERAL(&text, "{\"ID\":") || !take_number(&text, &id) ||
         !TAKE_LITERAL(&text, ",\"Command\":\""))
         return false;
-    request->id = (int64_t)id;
+    request.id = (int64_t)id;
     if (TAKE_LITERAL(&text, "get\",\"ActionID\":\"")) {
-        request->command = TUCK_COMMAND_GET;
-        if (!take_id(&text, request->action.bytes))
+        request.command = TUCK_COMMAND_GET;
+        if (!take_id(&text, request.action.bytes))
             return false;
     } else if (TAKE_LITERAL(&text, "put\",\"ActionID\":\"")) {
-        request->command = TUCK_COMMAND_PUT;
-        if (!take_id(&text, request->action.bytes) || !TAKE_LITERAL(&text, ",\"OutputID\":\"") ||
-            !take_id(&text, request->output.bytes))
+        request.command = TUCK_COMMAND_PUT;
+        if (!take_id(&text, request.action.bytes) || !TAKE_LITERAL(&text, ",\"OutputID\":\"") ||
+            !take_id(&text, request.output.bytes))
             return false;
-        if (TAKE_LITERAL(&text, ",\"BodySize\":") && !take_number(&text, &request->body_size))
+        if (TAKE_LITERAL(&text, ",\"BodySize\":") && !take_number(&text, &request.body_size))
             return false;
     } else if (TAKE_LITERAL(&text, "close\"")) {
-        request->command = TUCK_COMMAND_CLOSE;
+        request.command = TUCK_COMMAND_CLOSE;
     } else {
         return false;
     }
-    return TAKE_LITERAL(&text, "}") && text.len == 0;
+    if (!TAKE_LITERAL(&text, "}"))
+        return false;
+    *input = text;
+    *ret_request = request;
+    return true;
 }
 
 // --- The long way: any JSON ----------------------------------------------------------------------
@@ -131,8 +138,8 @@ static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why
     return object;
 }
 
-int tuck_request_parse_any(struct tuck_slice text, struct tuck_request *ret_request,
-                           struct tuck_error *err) {
+int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
+                       struct tuck_error *err) {
     struct tuck_request request = {0};
     json_error_t why;
     json_t *object = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, &why);
@@ -168,13 +175,6 @@ int tuck_request_parse_any(struct tuck_slice text, struct tuck_request *ret_requ
     return status;
 }
 
-int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
-                       struct tuck_error *err) {
-    if (parse_exact(text, ret_request))
-        return 0;
-    return tuck_request_parse_any(text, ret_request, err);
-}
-
 // --- Answers -------------------------------------------------------------------------------------
 
 static char *put_text(char *at, const char *text) {
@@ -200,17 +200,30 @@ static char *put_int(char *at, int64_t number) {
     return put_uint(at, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
 }
 
+// What stands for itself in a JSON string: all but control characters, quote and backslash.
+static bool is_plain[256];
+
+__attribute__((constructor)) static void fill_plain(void) {
+    for (int c = 0x20; c < 256; c++)
+        is_plain[c] = c != '"' && c != '\\' && c != 0x7f;
+}
+
 static char *put_string(char *at, const char *text) {
+    const uint8_t *c = (const uint8_t *)text;
     *at++ = '"';
-    for (const uint8_t *c = (const uint8_t *)text; *c; c++) {
-        if (*c >= 0x20 && *c != '"' && *c != '\\' && *c != 0x7f) {
-            *at++ = (char)*c;
-        } else if (*c == '"' || *c == '\\') {
+    while (*c) {
+        size_t len = 0;
+        while (is_plain[c[len]])
+            len++;
+        memcpy(at, c, len);
+        at += len;
+        c += len;
+        if (*c == '"' || *c == '\\') {
             *at++ = '\\';
-            *at++ = (char)*c;
-        } else {
+            *at++ = (char)*c++;
+        } else if (*c) {
             at = put_text(at, "\\u00");
-            tuck_hex(at, c, 1);
+            tuck_hex(at, c++, 1);
             at += 2;
         }
     }

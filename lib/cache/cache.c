@@ -264,13 +264,11 @@ void tuck_cache_tidy(struct tuck_cache *cache) {
 
 // --- Get -----------------------------------------------------------------------------------------
 
-static void fill_hit(struct tuck_drive *drive, const struct tuck_entry *entry,
-                     struct tuck_hit *hit) {
+// The rest of a hit whose path is there already.
+static void fill_hit(const struct tuck_entry *entry, struct tuck_hit *hit) {
     hit->output = entry->output;
     hit->size = entry->size;
     hit->time_ns = entry->put_ns;
-    tuck_drive_path(drive, &entry->output, hit->room);
-    hit->path = hit->room;
 }
 
 static const struct private_entry *find_private(const struct tuck_cache *cache,
@@ -287,10 +285,10 @@ static int get_private(struct tuck_cache *cache, const struct tuck_action_id *ac
     uint32_t tag;
     if (!found)
         return TUCK_CACHE_MISS;
-    if (tuck_drive_check(cache->spare, &found->entry.output, found->entry.size, &tag) != 0 ||
-        tag != found->entry.file_tag)
+    tuck_drive_path(cache->spare, &found->entry.output, hit->path);
+    if (tuck_drive_check(hit->path, found->entry.size, &tag) != 0 || tag != found->entry.file_tag)
         return TUCK_CACHE_MISS;
-    fill_hit(cache->spare, &found->entry, hit);
+    fill_hit(&found->entry, hit);
     return 0;
 }
 
@@ -299,7 +297,7 @@ static int verify(struct tuck_cache *cache, const struct tuck_action_id *action,
                   struct tuck_entry *entry) {
     int status = tuck_drive_verify(cache->drive, &entry->output, entry->size, &entry->file_tag);
     if (status == TUCK_DRIVE_DAMAGED) {
-        char path[4200];
+        char path[TUCK_DRIVE_PATH_ROOM];
         tuck_count(&cache->counters, TUCK_COUNT_damaged, 1);
         tuck_drive_path(cache->drive, &entry->output, path);
         tuck_emit(cache->sink, TUCK_EVENT_OBJECT_DAMAGED, path, NULL);
@@ -320,7 +318,8 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
     uint32_t tag;
     if (!may_be_slow)
         claim(cache, &entry.output);
-    int found = tuck_drive_check(cache->drive, &entry.output, entry.size, &tag);
+    tuck_drive_path(cache->drive, &entry.output, hit->path);
+    int found = tuck_drive_check(hit->path, entry.size, &tag);
     if (found != 0)
         return TUCK_CACHE_MISS; // gone, or not the object: the next put replaces it
     if (tag != entry.file_tag || !tuck_index_trusts(cache->index, &entry)) {
@@ -341,7 +340,7 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
             entry.hits++;
         (void)tuck_index_touch(cache->index, action, &entry, false);
     }
-    fill_hit(cache->drive, &entry, hit);
+    fill_hit(&entry, hit);
     return 0;
 }
 
@@ -412,8 +411,10 @@ static bool is_present(struct tuck_put *put) {
     struct tuck_cache *cache = put->cache;
     if (!cache->drive)
         return false;
+    char path[TUCK_DRIVE_PATH_ROOM];
     claim(cache, &put->output);
-    if (tuck_drive_check(cache->drive, &put->output, put->size, &put->tag) != 0)
+    tuck_drive_path(cache->drive, &put->output, path);
+    if (tuck_drive_check(path, put->size, &put->tag) != 0)
         return false;
     if (is_known(cache, &put->output, put->tag))
         return true;
@@ -519,7 +520,8 @@ static void record(struct tuck_put *put, struct tuck_hit *hit) {
     if (put->is_spare) {
         tuck_count(&cache->counters, TUCK_COUNT_fallbacks, 1);
         (void)keep_private(cache, &put->action, &entry);
-        fill_hit(cache->spare, &entry, hit);
+        tuck_drive_path(cache->spare, &entry.output, hit->path);
+        fill_hit(&entry, hit);
         return;
     }
     drop_private(cache, &put->action);
@@ -529,7 +531,8 @@ static void record(struct tuck_put *put, struct tuck_hit *hit) {
     note_known(cache, &put->output, put->tag);
     (void)tuck_index_record(cache->index, &put->action, &entry);
     order_flush(cache);
-    fill_hit(cache->drive, &entry, hit);
+    tuck_drive_path(cache->drive, &entry.output, hit->path);
+    fill_hit(&entry, hit);
 }
 
 int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct tuck_error *err) {

@@ -42,9 +42,7 @@ struct tuck_hit {
     struct tuck_output_id output;
     uint64_t size;
     uint64_t time_ns; // wall clock of the action's last put
-    const char
-        *path; // where the object lies; valid until the next call with the same struct or its end
-    char room[4200];
+    char path[4096];  // where the object lies
 };
 
 /** Opens the cache. A drive that cannot be used is an event, not a failure: puts go to a private

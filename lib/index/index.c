@@ -18,14 +18,15 @@
  * Linear hashing without a directory. h is the hash of an action. A page n of depth d holds the
  * entries whose lowest d bits of h are n. When it is full it splits: entries with bit d set move to
  * page n + 2^d, both get depth d + 1. So the page that governs h is found from any guess d: look at
- * page h mod 2^d; absent            → its highest bit was never split off: clear that bit and look
- * there; deeper than d     → the lowest set bit of h between d and its depth names the page that
- * took h over; otherwise         → that is it. All pages have one of two depths nearly always, so
- * the first guess is mostly right.
+ * page h mod 2^d, and if it is
+ *   absent: its highest bit was never split off; clear that bit and look there,
+ *   deeper than d: the lowest set bit of h between d and its depth names the page that took h over,
+ *   anything else: that is it.
+ * All pages have one of two depths nearly always, so the first guess is mostly right.
  *
  * A split writes the new page as FORMING, then the old one with its new depth, then the new one as
- * LIVE. Whoever finds a FORMING page asks its parent: if the parent's depth shows that the split
- * was made, the page counts, else not.
+ * LIVE. A page that is not LIVE, or was last written before the machine's last boot, counts only if
+ * the depth of the page it was split from shows that the split was made.
  */
 
 #define PAGE        4096U
@@ -96,7 +97,8 @@ struct page {
     uint8_t state;
     uint16_t count;
     uint64_t number;
-    uint8_t reserved[40];
+    uint32_t boot; // tag of the boot of the machine in which it was last written
+    uint8_t reserved[36];
     uint64_t check; // of the fields above
     struct record slot[SLOTS];
     uint8_t tail[PAGE - 64 - SLOTS * sizeof(struct record)];
@@ -238,6 +240,7 @@ static enum page_outcome read_page(struct tuck_index *index, uint64_t number, st
 
 static int write_page(struct tuck_index *index, struct page *page) {
     page->magic = PAGE_MAGIC;
+    page->boot = index->boot;
     page->check = page_check(index, page);
     return tuck_pwrite_all(index->fd, page, PAGE, page_at(page->number));
 }
@@ -250,35 +253,60 @@ static uint64_t low_bits(uint64_t h, unsigned depth) {
     return h & ((UINT64_C(1) << depth) - 1);
 }
 
+static uint64_t parent_of(uint64_t number) {
+    return low_bits(number, top_bit(number));
+}
+
+// True if the split that made the page was completed. A power cut may have kept the new page and
+// lost the change of its parent, which then still governs; within one boot of the machine, LIVE is
+// proof enough.
+static bool is_split_off(struct tuck_index *index, const struct page *page) {
+    struct page parent;
+    uint64_t number = page->number;
+    uint32_t boot = page->boot;
+    bool is_live = page->state == PAGE_LIVE;
+    while (number != 0 && !(is_live && boot == index->boot)) {
+        if (read_page(index, parent_of(number), &parent) != PAGE_GOOD)
+            return is_live; // lost: what was split off it is all the trace there is
+        if (parent.depth <= top_bit(number))
+            return false;
+        number = parent.number;
+        boot = parent.boot;
+        is_live = parent.state == PAGE_LIVE;
+    }
+    return true;
+}
+
 // Finds the page that governs h. *ret_number is set always; the outcome tells whether the page
 // itself is there.
 static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct page *page,
                                    uint64_t *ret_number) {
     unsigned depth = __atomic_load_n(&index->depth_hint, __ATOMIC_RELAXED);
-    // The page whose absence, damage or unfinished state sent us to its parent.
-    uint64_t asked_by = 0;
-    enum page_outcome asked_outcome = PAGE_ABSENT;
+    uint64_t asked_by = 0; // a page that is not there, or does not count, sent us to its parent
     for (unsigned step = 0; step < 2 * DEPTH_MAX + 4; step++) {
         uint64_t number = low_bits(h, depth);
         enum page_outcome outcome = read_page(index, number, page);
         *ret_number = number;
         if (outcome == PAGE_UNREADABLE)
             return outcome;
-        if (outcome != PAGE_GOOD || page->state == PAGE_FORMING) {
+        if (outcome != PAGE_GOOD || !is_split_off(index, page)) {
             if (number == 0)
                 return outcome;
             asked_by = number;
-            asked_outcome = outcome;
             depth = top_bit(number);
             continue;
         }
-        if (asked_by && page->depth > top_bit(asked_by) &&
-            number == low_bits(asked_by, top_bit(asked_by))) {
-            // The split was made: the page counts although it is unfinished, or lost.
+        if (asked_by && page->depth > top_bit(asked_by) && number == parent_of(asked_by)) {
+            // It was split off: just now, or long ago and it is lost.
             *ret_number = asked_by;
-            if (asked_outcome != PAGE_GOOD)
+            outcome = read_page(index, asked_by, page);
+            if (outcome == PAGE_UNREADABLE)
+                return outcome;
+            if (outcome != PAGE_GOOD || !is_split_off(index, page))
                 return PAGE_DAMAGED;
-            return read_page(index, asked_by, page);
+            depth = top_bit(asked_by) + 1;
+            asked_by = 0;
+            continue;
         }
         unsigned next = depth;
         while (next < page->depth && !(h >> next & 1))
@@ -1050,12 +1078,8 @@ int tuck_index_walk(struct tuck_index *index,
     if (fstat(index->fd, &stat) < 0)
         return tuck_fail_os(err, errno, "look at the index");
     for (uint64_t number = 0; page_at(number) < (uint64_t)stat.st_size; number++) {
-        struct page page, parent;
-        if (read_page(index, number, &page) != PAGE_GOOD)
-            continue;
-        if (page.state == PAGE_FORMING &&
-            (read_page(index, low_bits(number, top_bit(number | 1)), &parent) != PAGE_GOOD ||
-             parent.depth <= top_bit(number | 1)))
+        struct page page;
+        if (read_page(index, number, &page) != PAGE_GOOD || !is_split_off(index, &page))
             continue;
         for (unsigned i = 0; i < page.count; i++) {
             struct tuck_action_id action;

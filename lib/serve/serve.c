@@ -197,22 +197,25 @@ static void begin_put(struct server *server, const struct tuck_request *request)
         end_put(server);
 }
 
+static void serve_request(struct server *server, struct tuck_request *request) {
+    if (request->flaw || request->command == TUCK_COMMAND_PUT || request->body_size > 0) {
+        if (!request->flaw && request->command != TUCK_COMMAND_PUT)
+            request->flaw = "only put has a body";
+        begin_put(server, request);
+    } else if (request->command == TUCK_COMMAND_GET) {
+        serve_get(server, request);
+    } else {
+        server->is_closing = true;
+        server->close_id = request->id;
+    }
+}
+
 static int serve_message(struct server *server, struct tuck_slice text, struct tuck_error *err) {
     struct tuck_request request;
     int status = tuck_request_parse(text, &request, err);
-    if (status < 0)
-        return status;
-    if (request.flaw || request.command == TUCK_COMMAND_PUT || request.body_size > 0) {
-        if (!request.flaw && request.command != TUCK_COMMAND_PUT)
-            request.flaw = "only put has a body";
-        begin_put(server, &request);
-    } else if (request.command == TUCK_COMMAND_GET) {
-        serve_get(server, &request);
-    } else {
-        server->is_closing = true;
-        server->close_id = request.id;
-    }
-    return 0;
+    if (status == 0)
+        serve_request(server, &request);
+    return status;
 }
 
 static int serve_body(struct server *server, struct tuck_slice piece, struct tuck_error *err) {
@@ -235,6 +238,11 @@ static int serve_input(struct server *server, struct tuck_slice input, struct tu
     int status = 0;
     while (status >= 0 && input.len > 0 && !server->is_closing) {
         struct tuck_slice piece;
+        struct tuck_request request;
+        if (tuck_frame_is_idle(server->frame) && tuck_request_take(&input, &request)) {
+            serve_request(server, &request);
+            continue;
+        }
         status = tuck_frame_next(server->frame, &input, &piece, err);
         if (status == TUCK_FRAME_MESSAGE)
             status = serve_message(server, piece, err);

@@ -15,7 +15,7 @@
 #define OBJECT_NAME    62 // characters after the two of the directory
 #define DAY_S          86400
 #define ROOT_MAX       4000 // bytes of a root's path
-#define PATH_ROOM      (ROOT_MAX + TUCK_DRIVE_PATH_TAIL + 1)
+_Static_assert(ROOT_MAX + 1 + TUCK_DRIVE_PATH_TAIL <= TUCK_DRIVE_PATH_ROOM, "any path fits");
 
 struct tuck_drive {
     int rootfd;          /* const after init */
@@ -340,11 +340,8 @@ static uint32_t tag_of(const struct stat *stat) {
 
 // By the path that the client will use, so that what it finds there is what was looked at, whatever
 // became of our root.
-int tuck_drive_check(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
-                     uint32_t *ret_tag) {
-    char path[PATH_ROOM];
+int tuck_drive_check(const char *path, uint64_t size, uint32_t *ret_tag) {
     struct stat stat;
-    tuck_drive_path(drive, output, path);
     if (lstat(path, &stat) < 0)
         return TUCK_DRIVE_ABSENT;
     if (!S_ISREG(stat.st_mode) || (uint64_t)stat.st_size != size)
@@ -607,8 +604,9 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
                       struct tuck_error *err) {
     struct tuck_drive *drive = (*stage)->drive;
     struct tuck_output_id output = (*stage)->output;
-    char path[TUCK_DRIVE_PATH_TAIL];
+    char path[TUCK_DRIVE_PATH_TAIL], shown[TUCK_DRIVE_PATH_ROOM];
     object_path(&output, path);
+    tuck_drive_path(drive, &output, shown);
     int status = 0;
     for (int attempt = 0; attempt < 4; attempt++) {
         status = sync && fdatasync((*stage)->fd) < 0 ? -errno : give_name(*stage, path + 11);
@@ -628,7 +626,7 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
     }
     if (status == 0 && sync && fsync(drive->subdir[output.bytes[0]]) < 0)
         status = -errno;
-    if (status == 0 && tuck_drive_check(drive, &output, (*stage)->len, ret_tag) != 0)
+    if (status == 0 && tuck_drive_check(shown, (*stage)->len, ret_tag) != 0)
         status =
             -ESTALE; // the root was moved away: the path that we would give out leads elsewhere
     if (status < 0)

@@ -24,8 +24,12 @@ enum tuck_drive_outcome {
     TUCK_DRIVE_CLAIMED,    // a running helper gave it out: it stays
 };
 
-/** Objects are handed out as <shown root>/objects/ab/cdef…: 74 characters after the root. */
-#define TUCK_DRIVE_PATH_TAIL 75
+/** Objects are handed out as <shown root>/objects/ab/cdef…: this many bytes after root and slash,
+ * with the end. */
+#define TUCK_DRIVE_PATH_TAIL 74
+
+/** Room for any path that is handed out. */
+#define TUCK_DRIVE_PATH_ROOM 4096
 
 /** Opens the drive at the absolute path `root`, creating what is missing. Paths are handed out
  * below `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go
@@ -49,15 +53,14 @@ const char *tuck_drive_shown_root(const struct tuck_drive *drive);
 TUCK_CHECKED int tuck_drive_open_dir(struct tuck_drive *drive, const char *name,
                                      struct tuck_error *err);
 
-/** Writes the path of an object as it is handed out: strlen(shown root) + TUCK_DRIVE_PATH_TAIL
+/** Writes the path of an object as it is handed out: strlen(shown root) + TUCK_DRIVE_PATH_TAIL + 1
  * bytes. */
 void tuck_drive_path(const struct tuck_drive *drive, const struct tuck_output_id *output,
                      char *ret_path);
 
-/** Looks at an object with one stat. 0 and a tag that changes whenever inode, size or change time
- * do; or an outcome. */
-TUCK_CHECKED int tuck_drive_check(struct tuck_drive *drive, const struct tuck_output_id *output,
-                                  uint64_t size, uint32_t *ret_tag);
+/** Looks at the object under its path, as tuck_drive_path() wrote it, with one stat. 0 and a tag
+ * that changes whenever inode, size or change time do; or an outcome. */
+TUCK_CHECKED int tuck_drive_check(const char *path, uint64_t size, uint32_t *ret_tag);
 
 /** Reads and hashes an object; sets *ret_tag as tuck_drive_check() does, taken before the reading.
  * A damaged one is taken away, so that the next put can replace it. 0 or an outcome. */

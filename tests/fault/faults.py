@@ -317,6 +317,17 @@ def no_unnamed_files(number=errno.EOPNOTSUPP):
 
 
 # -- strace: one system call fails or kills, once --------------------------------------------------------------------
+def another_boot(directory):
+    """A prefix for the helper's command under which the machine seems to have been started anew. Needs root."""
+    need_root()
+    need_program("unshare")
+    identity = os.path.join(directory, "boot_id")
+    with open(identity, "w") as file:
+        file.write(f"{random.getrandbits(128):032x}\n")
+    return ["unshare", "--mount", "sh", "-c",
+            f'mount --bind "{identity}" /proc/sys/kernel/random/boot_id && exec "$@"', "sh"]
+
+
 def need_strace():
     need_program("strace")
     if subprocess.run(["strace", "-f", "-o", os.devnull, "true"], capture_output=True).returncode:

@@ -224,8 +224,8 @@ def where_nothing_can_be_written_a_put_is_err_and_the_stream_goes_on(directory):
     known = model(3)
     place.fill(known)
     # A mount name space of its own in which every place that could be written to is read-only.
-    script = 'for d in / /tmp /var/tmp /dev/shm "$1"; do mount --bind "$d" "$d" && mount -o remount,bind,ro "$d"; done; ' \
-             'cd /; shift; exec "$@"'
+    script = 'for d in / /tmp /var/tmp /dev/shm "$1"; do mount --bind "$d" "$d" && mount -o remount,bind,ro "$d"; ' \
+             'done; cd /; shift; exec "$@"'
     probe = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", directory, "touch", place.tmp + "/x"],
                            capture_output=True)
     if probe.returncode == 0 or b"Read-only" not in probe.stderr:

@@ -142,7 +142,7 @@ def eight_helpers_with_kills_and_restarts_only_tell_the_truth(directory):
     place, record = Place(directory), Record()
     shared = [action_id(f"shared {n}") for n in range(12)]
     pool = [b""] + [body(f"pool {n}", chance.choice((1, 60, 900, 4096, 30_000, 250_000))) for n in range(40)]
-    until = time.monotonic() + (60 if LONG else 6)
+    until = time.monotonic() + (60 if LONG else 5)
     workers = [Worker(n, chance.random(), place, record, until, shared, pool) for n in range(8)]
     for worker in workers:
         worker.start()
@@ -207,7 +207,7 @@ def what_is_put_is_there_for_a_helper_that_starts_after_the_close_answer(directo
 def helpers_killed_together_leave_no_lock(directory):
     chance, place = dice(), Place(directory)
     allowed, worst = {}, 0
-    for n in range(40 if LONG else 8):
+    for n in range(40 if LONG else 6):
         bodies = model(30, name=f"killed {n} ", size=300)
         allowed.update({action: [content] for action, content in bodies.items()})
         helpers = []
@@ -261,7 +261,7 @@ def is_stopped(pid):
 def a_helper_stopped_at_any_moment_delays_nobody(directory):
     chance, place = dice(), Place(directory)
     worst = 0
-    for n in range(60 if LONG else 8):
+    for n in range(60 if LONG else 6):
         mine = model(40, name=f"stopped {n} ", size=200)
         with place.helper() as stopped, place.helper() as running:
             numbers = [stopped.send_put(action, content) for action, content in mine.items()]
@@ -389,9 +389,9 @@ def a_helper_stopped_at_any_system_call_of_a_flush_delays_nobody_and_loses_nothi
             assert fresh.finish() == 0
 
     holding, others = stopping_points(place, os.path.join(directory, "log"))
-    Sweep(8, workers=1).run(holding, one)            # one after the other: each measures time
+    Sweep(5, workers=1).run(holding, one)            # one after the other: each measures time
     if LONG:
-        Sweep(8, workers=1).run(others, one)
+        Sweep(5, workers=1).run(others, one)
     remark(f"slowest session beside a stopped helper: {max(slowest):.2f} s")
 
 

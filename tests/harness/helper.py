@@ -6,7 +6,7 @@ A `Helper` owns the child process, a reader thread for its stdout and one for it
 without a deadline. Which helper runs is told by the environment: TUCK_HELPER (a command line, default: the tuck of
 the build tree, TUCK_BIN) so that the same cases judge any helper. It knows nothing of tuck.
 """
-import base64, hashlib, json, os, queue, shlex, shutil, signal, subprocess, tempfile, threading, time
+import base64, codecs, hashlib, json, os, queue, shlex, shutil, signal, subprocess, tempfile, threading, time
 
 DEADLINE = float(os.environ.get("TUCK_TEST_DEADLINE", "20"))  # seconds that any single wait may take
 EMPTY_ID = hashlib.sha256(b"").digest()
@@ -58,7 +58,7 @@ class Helper:
         self.answers = queue.Queue()
         self.pending = {}
         self.next_id = 0
-        self.stdout_raw = b""
+        self.stdout_raw = bytearray()
         self.stderr_raw = b""
         self.stdout_eof = threading.Event()
         self.bad_output = None
@@ -74,7 +74,7 @@ class Helper:
 
     # -- plumbing ------------------------------------------------------------------------------------------------
     def _read_stdout(self):
-        decoder, text = json.JSONDecoder(), ""
+        decoder, utf8, text = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")(), ""
         while True:
             try:
                 block = self.process.stdout.read(65536)
@@ -84,7 +84,7 @@ class Helper:
                 break
             self.stdout_raw += block
             try:
-                text += block.decode("utf-8")
+                text += utf8.decode(block)
                 while text.lstrip():
                     text = text.lstrip()
                     try:

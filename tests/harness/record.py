@@ -9,7 +9,7 @@ A helper that stands between a go command and another helper, passes every byte 
 The form of FILE is described in protocol/transcripts/README.md. The end-to-end tests use the first form to count what
 went over the wire (--no-bodies), and to kill the helper behind it at a chosen moment (--kill-after-puts=N).
 """
-import argparse, fcntl, os, re, shutil, signal, subprocess, sys, tempfile, threading
+import argparse, fcntl, os, re, shutil, signal, subprocess, sys, threading
 
 # What differs from run to run and from machine to machine in an answer. Only whole JSON strings are replaced.
 PLACES = [(re.compile(rb'("DiskPath"\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"'), rb'\1"$DISKPATH"'),
@@ -33,18 +33,19 @@ class Session:
             file.write(b"\n".join(self.lines) + b"\n")
 
 
-def lines_of(descriptor):
-    """Yields the complete lines of a pipe without their newline, and at the end what is left, as (line, is_whole)."""
+def blocks_of(descriptor):
+    """
+    Yields what arrives on a pipe as (bytes, the lines that are complete with them). Bytes are passed on as they came:
+    a client that writes a request and its empty line at once must not look like one that dawdles between the two.
+    """
     rest = []
     while block := os.read(descriptor, 1 << 16):
         *whole, last = block.split(b"\n")
-        for line in whole:
-            yield b"".join(rest) + line, True
-            rest = []
-        if last:
-            rest.append(last)
-    if rest:
-        yield b"".join(rest), False
+        lines = [b"".join([*rest, whole[0]]), *whole[1:]] if whole else []
+        rest = [last] if whole else [*rest, last]
+        yield block, lines
+    if b"".join(rest):
+        yield b"", [b"(incomplete) " + b"".join(rest)[:200]]
 
 
 def write_all(descriptor, data):
@@ -65,12 +66,12 @@ def pass_through(options, command):
     def requests():
         puts = 0
         try:
-            for line, whole in lines_of(0):
-                is_body = line.startswith(b'"')
-                if not (is_body and options.no_bodies):
-                    session.add(b">" if whole else b">>", line)
-                write_all(helper.stdin.fileno(), line + (b"\n" if whole else b""))
-                puts += b'"Command":"put"' in line[:200]
+            for block, lines in blocks_of(0):
+                for line in lines:
+                    if not (line.startswith(b'"') and options.no_bodies):
+                        session.add(b">", line)
+                    puts += b'"Command":"put"' in line[:200]
+                write_all(helper.stdin.fileno(), block)
                 if options.kill_after_puts and puts >= options.kill_after_puts:
                     helper.kill()
                     return
@@ -79,18 +80,20 @@ def pass_through(options, command):
             session.add(b"!", b"the helper stopped reading")
         helper.stdin.close()
 
-    threading.Thread(target=requests, daemon=True).start()
-    for line, whole in lines_of(helper.stdout.fileno()):
-        shown = line
-        for pattern, place in PLACES:
-            shown = pattern.sub(place, shown)
-        session.add(b"<" if whole else b"<<", shown)
+    incoming = threading.Thread(target=requests, daemon=True)
+    incoming.start()
+    for block, lines in blocks_of(helper.stdout.fileno()):
+        for line in lines:
+            for pattern, place in PLACES:
+                line = pattern.sub(place, line)
+            session.add(b"<", line)
         try:
-            write_all(1, line + (b"\n" if whole else b""))
+            write_all(1, block)
         except BrokenPipeError:
             pass  # the client has gone; the helper will find out by itself
     os.close(1)
     status = helper.wait()
+    incoming.join(5)  # a client that saw its helper's end closes its own side; one that does not is not waited for
     if status:
         session.add(b"!", b"exit %d" % status)
     session.write(options.file)
@@ -125,7 +128,9 @@ SESSIONS = [  # title, files to write first, go command
 def make(options, command):
     """Runs the sessions one after the other on one fresh cache."""
     go = shutil.which(options.go) or options.go
-    scratch = tempfile.mkdtemp(prefix="tuck-record-")
+    # Always the same place: the module index of a package with an error in it holds full paths.
+    scratch = "/tmp/tuck-record"
+    os.mkdir(scratch)
     made = os.path.join(scratch, "transcript")
     try:
         environment = {"PATH": os.environ["PATH"], "HOME": scratch, "GOENV": "off", "GOTOOLCHAIN": "local",
@@ -145,8 +150,9 @@ def make(options, command):
             if arguments:
                 words = [sys.executable, os.path.abspath(__file__), f"--title={title}", made, "--", *command]
                 environment["GOCACHEPROG"] = " ".join(f"'{word}'" for word in words)
+                # Reading stderr to its end waits for the helper too, which has it open: most go commands do not.
                 subprocess.run([go, *arguments.split()], env=environment, cwd=os.path.join(scratch, "src"), check=True,
-                               stdout=subprocess.DEVNULL)
+                               capture_output=True)
         text = open(made, "rb").read()
         assert scratch.encode() not in text, "a path of this machine got into the transcript"
         shutil.copyfile(made, options.file)
