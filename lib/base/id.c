@@ -2,12 +2,10 @@
 #include "lib/base/id.h"
 
 void tuck_hex(char *ret_text, const uint8_t *bytes, size_t len) {
-    // Eight digits at once: one nibble in each byte of a word, 0 to 9 and a to f by carry-free
-    // arithmetic.
-    size_t i = 0;
-    for (; len - i >= 4; i += 4) {
-        uint64_t spread = bytes[i] | (uint64_t)bytes[i + 1] << 8 | (uint64_t)bytes[i + 2] << 16 |
-                          (uint64_t)bytes[i + 3] << 24;
+    // Eight digits at once: one nibble in each byte of a word, then 0 to 9 and a to f by arithmetic.
+    for (; len >= 4; len -= 4, bytes += 4, ret_text += 8) {
+        uint64_t spread = bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16 |
+                          (uint64_t)bytes[3] << 24;
         spread = (spread | spread << 16) & UINT64_C(0x0000ffff0000ffff);
         spread = (spread | spread << 8) & UINT64_C(0x00ff00ff00ff00ff);
         uint64_t nibbles = (spread >> 4 & UINT64_C(0x000f000f000f000f)) |
@@ -18,12 +16,11 @@ void tuck_hex(char *ret_text, const uint8_t *bytes, size_t len) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
         text = __builtin_bswap64(text);
 #endif
-        memcpy(ret_text + 2 * i, &text, sizeof(text));
+        memcpy(ret_text, &text, sizeof(text));
     }
-    static const char digits[] = "0123456789abcdef";
-    for (; i < len; i++) {
-        ret_text[2 * i] = digits[bytes[i] >> 4];
-        ret_text[2 * i + 1] = digits[bytes[i] & 15];
+    for (; len > 0; len--, bytes++) {
+        *ret_text++ = "0123456789abcdef"[*bytes >> 4];
+        *ret_text++ = "0123456789abcdef"[*bytes & 15];
     }
 }
 

@@ -52,4 +52,7 @@ struct tuck_slice {
     size_t len;
 };
 
+// Fortified headers make macros of some of these; builds without them see to it that none is used.
+#ifndef _FORTIFY_SOURCE
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol strtol localtime gmtime usleep
+#endif

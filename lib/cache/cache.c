@@ -12,14 +12,15 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#define FLUSH_AGE_NS    (200 * TUCK_NS_PER_MS) // how long a put may wait for the index
-#define FLUSH_COUNT     512U                   // how many may
-#define BATCH_AGE_NS    (5 * TUCK_NS_PER_S)    // the same where each flush syncs the file system
-#define END_NS          (500 * TUCK_NS_PER_MS) // how long the end waits for other processes' locks
-#define TOUCH_S         3600U                  // how stale an access time may be
-#define SLOW_BYTES      262144U                // hashing more than this is not done on the reader
-#define KNOWN_PLACES    8192U                  // a power of two
-#define STAGE_AT        65536U                 // a body up to this size is written in one piece
+#define FLUSH_AGE_NS (200 * TUCK_NS_PER_MS) // how long a put may wait for the index
+#define FLUSH_COUNT  512U                   // how many may
+#define BATCH_AGE_NS (5 * TUCK_NS_PER_S)    // the same where each flush syncs the file system
+#define LOCKS_NS                                                                                   \
+    (250 * TUCK_NS_PER_MS)      // how long a flush waits for other processes; the end may meet two
+#define TOUCH_S         3600U   // how stale an access time may be
+#define SLOW_BYTES      262144U // hashing more than this is not done on the reader
+#define KNOWN_PLACES    8192U   // a power of two
+#define STAGE_AT        65536U  // a body up to this size is written in one piece
 #define PRIVATE_ENTRIES 65536U
 
 // Objects that this process wrote or hashed, so that a second put of the same output costs one
@@ -185,7 +186,7 @@ static int sync_file_system(int fd) {
 static int flush(struct tuck_cache *cache) {
     struct tuck_error why = {0};
     struct tuck_flush how = {
-        .wait_ns = END_NS,
+        .wait_ns = LOCKS_NS,
         .sync_objects = cache->durability == TUCK_BATCH ? sync_file_system : NULL,
         .sync_entries = cache->durability != TUCK_LAZY,
     };
@@ -257,7 +258,7 @@ void tuck_cache_tidy(struct tuck_cache *cache) {
     tuck_lease_release(TUCK_TAKE(cache->lease));
     if (!cache->index)
         return;
-    (void)!tuck_index_flush(cache->index, &(struct tuck_flush){.wait_ns = END_NS},
+    (void)!tuck_index_flush(cache->index, &(struct tuck_flush){.wait_ns = LOCKS_NS},
                             NULL); // only access times are left
     tuck_index_sync_if_due(cache->index, sync_file_system);
 }
