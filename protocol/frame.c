@@ -161,8 +161,9 @@ static int read_object(struct tuck_frame *frame, struct tuck_slice *input,
 static int hand_out_unescaped(struct tuck_frame *frame, unsigned value,
                               struct tuck_slice *ret_piece) {
     frame->state = BODY;
-    // Anything beyond ASCII is no base64 either way: one byte outside the alphabet stands for it.
-    frame->unescaped = value < 128 ? (uint8_t)value : 0xff;
+    // Only raw bytes can show that the client broke off: what was escaped was meant, and if it is no
+    // base64 one byte outside the alphabet stands for it.
+    frame->unescaped = value > 0x20 && value < 0x7b ? (uint8_t)value : 0xff;
     *ret_piece = (struct tuck_slice){&frame->unescaped, 1};
     return TUCK_FRAME_BODY;
 }

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <strings.h>
 
+static const char flaw_id[] = "ID is negative";
 static const char flaw_action[] = "ActionID is not the base64 of 32 bytes";
 static const char flaw_output[] = "OutputID is not the base64 of 32 bytes";
 static const char flaw_command[] = "unknown command; this helper knows get, put and close";
@@ -159,6 +160,8 @@ int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
         request.id = json_integer_value(id);
         request.body_size = size ? (uint64_t)json_integer_value(size) : 0;
         read_command(object, &request);
+        if (request.id < 0)
+            request.flaw = flaw_id;
     }
     if (status == 0 &&
         (request.command == TUCK_COMMAND_GET || request.command == TUCK_COMMAND_PUT) &&

@@ -613,8 +613,8 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
         if (status == -EEXIST) {
             // Another helper was faster; or something else stands there, which goes away.
             if (tuck_drive_verify(drive, &output, (*stage)->len, ret_tag) == 0) {
-                tuck_stage_free(TUCK_TAKE(*stage));
-                return 0;
+                status = 0;
+                break;
             }
             take_away(drive, path);
         } else if (status == -ENOENT &&
