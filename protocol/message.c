@@ -99,15 +99,17 @@ static bool read_id(const json_t *value, uint8_t ret_id[TUCK_ID_BYTES]) {
 }
 
 static void read_command(json_t *object, struct tuck_request *request) {
+    static const struct {
+        const char *name;
+        enum tuck_command command;
+    } commands[] = {
+        {"get", TUCK_COMMAND_GET}, {"put", TUCK_COMMAND_PUT}, {"close", TUCK_COMMAND_CLOSE}};
     const json_t *value = field(object, "Command");
-    const char *name = json_is_string(value) ? json_string_value(value) : "";
-    if (strcmp(name, "get") == 0)
-        request->command = TUCK_COMMAND_GET;
-    else if (strcmp(name, "put") == 0)
-        request->command = TUCK_COMMAND_PUT;
-    else if (strcmp(name, "close") == 0)
-        request->command = TUCK_COMMAND_CLOSE;
-    else
+    for (size_t i = 0; json_is_string(value) && i < TUCK_ARRAY_LEN(commands); i++)
+        if (strcmp(json_string_value(value), commands[i].name) == 0 &&
+            json_string_length(value) == strlen(commands[i].name)) // no NUL inside
+            request->command = commands[i].command;
+    if (request->command == TUCK_COMMAND_OTHER)
         request->flaw = flaw_command;
 }
 

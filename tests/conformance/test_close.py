@@ -222,7 +222,8 @@ def requests_after_close_are_ignored_or_answered_with_err(directory):
 def the_end_of_input_without_close_loses_nothing_that_was_received_in_full(directory):
     with Place(directory) as place:
         for count in (0, 1, 700):
-            model = {action_id(f"{count} {i}"): bytes_of(f"{count} {i}", 50 if i % 50 else 200_000) for i in range(count)}
+            model = {action_id(f"{count} {i}"): bytes_of(f"{count} {i}", 50 if i % 50 else 200_000)
+                     for i in range(count)}
             with place.session() as session:
                 raw = b"".join(session.put_bytes(action, body, session.id()) for action, body in model.items())
                 session.send(raw)

@@ -244,7 +244,7 @@ def tuck_exec_runs_a_build_with_the_cache(world):
     world.warm("build", ".", links=1)
     failed = world.finish(world.start([*program, "build", "./absent"], env=none), status=None, quiet=False)
     assert failed.returncode == world.go("build", "./absent", status=None).returncode == 1, failed.returncode
-    odd = world.finish(world.start([tuck_bin(), "exec", "--", "sh", "-c", "exit 7"], env=none), status=None, quiet=False)
+    odd = world.finish(world.start([tuck_bin(), "exec", "--", "sh", "-c", "exit 7"], env=none), None, quiet=False)
     assert odd.returncode == 7, odd.returncode
 
 

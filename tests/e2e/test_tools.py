@@ -24,8 +24,9 @@ def test_results_are_cached_until_they_are_cleaned(world):
 
 @each_go()
 def a_test_that_reads_a_file_runs_again_when_the_file_changes(world):
-    world.write({"lib/file_test.go": 'package lib\n\nimport (\n\t"os"\n\t"testing"\n)\n\nfunc TestFile(t *testing.T) {\n'
-                                     '\tif _, err := os.ReadFile("data"); err != nil {\n\t\tt.Fatal(err)\n\t}\n}\n',
+    world.write({"lib/file_test.go": 'package lib\n\nimport (\n\t"os"\n\t"testing"\n)\n\n'
+                                     'func TestFile(t *testing.T) {\n\tif _, err := os.ReadFile("data"); err != nil {'
+                                     '\n\t\tt.Fatal(err)\n\t}\n}\n',
                  "lib/data": "one"})
     world.go("test", "./lib")
     assert "(cached)" in world.go("test", "./lib").out

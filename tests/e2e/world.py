@@ -49,8 +49,8 @@ BARE = {
     "go.mod": "module example.org/bare\n\ngo 1.24\n",
     "main.go": 'package main\n\nfunc main() { println("bare") }\n',
 }
-# Packages that need nothing of the standard library, some hundred kilobytes each, in four chains of imports: a build that
-# is cold and yet short, and that reads back what it stored a moment ago.
+# Packages that need nothing of the standard library, some hundred kilobytes each, in four chains of imports: a build
+# that is cold and yet short, and that reads back what it stored a moment ago.
 WIDE = {"go.mod": "module example.org/wide\n\ngo 1.24\n"}
 for number in range(16):
     before = f'import "example.org/wide/p{number - 4}"\n\n' if number >= 4 else ""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """
-A helper that stands between a go command and another helper, passes every byte on unchanged and writes down what it saw.
+A helper that stands between a go command and another helper, passes every byte on and writes down what it saw.
 
     GOCACHEPROG='…/record.py --title=warm FILE -- HELPER…' go build ./…    # appends one session to FILE
     record.py --make FILE [--go=PROGRAM] -- HELPER…                        # records a golden transcript anew
