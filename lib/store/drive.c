@@ -617,8 +617,8 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
                 break;
             }
             take_away(drive, path);
-        } else if (status == -ENOENT &&
-                   attempt == 0) { // the directory was removed while we held it
+        } else if (status == -ENOENT && attempt == 0) {
+            // The directory was removed while we held it.
             tuck_close_fd(&drive->subdir[output.bytes[0]]);
         } else if (status == 0 || !stage_by_name(stage, status)) {
             break;
@@ -626,9 +626,9 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
     }
     if (status == 0 && sync && fsync(drive->subdir[output.bytes[0]]) < 0)
         status = -errno;
+    // If the root was moved away, the path that we would give out leads elsewhere.
     if (status == 0 && tuck_drive_check(shown, (*stage)->len, ret_tag) != 0)
-        status =
-            -ESTALE; // the root was moved away: the path that we would give out leads elsewhere
+        status = -ESTALE;
     if (status < 0)
         return tuck_fail_os(err, -status, "give an object its name in '%s'", drive->root);
     tuck_stage_free(TUCK_TAKE(*stage));

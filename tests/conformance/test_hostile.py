@@ -205,7 +205,8 @@ def ids_that_decode_to_paths_lead_nowhere(directory):
             file.write("somebody's letters")
         before = place.outside()
         names = [b"../../../victim", victim.encode(), b"..", b"../..", b"/", b"//", b"/etc/passwd\0",
-                 b"../" * 10 + b"tmp", b"index/entries", b"../index/entries", b"tuck.json", b"objects", b"a/b/c", b"~", b"C:\\x", b"con", b""]
+                 b"../" * 10 + b"tmp", b"index/entries", b"../index/entries", b"tuck.json", b"objects", b"a/b/c", b"~",
+                 b"C:\\x", b"con", b""]
         names += [name.ljust(32, fill) for name in names for fill in (b"\0", b"/") if len(name) < 32]
         for name in names:
             for raw in (put_of(name), put_of(name, b""), put_of(action_id("path"), OutputID=b64(name)),
