@@ -2,6 +2,9 @@
 #include "protocol/base64.h"
 
 #include <b64/cdecode.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 // The value of each character shifted to its place in a group, one table for each of the four
 // places; INVALID marks what is not in the alphabet and survives the or of four. 4 KiB, made once
@@ -23,10 +26,53 @@ static bool is_in_alphabet(char c) {
     return places[3][(uint8_t)c] != INVALID;
 }
 
+#ifdef __x86_64__
+// Eight groups at once, after Mula and Lemire, "Faster Base64 Encoding and Decoding Using AVX2 Instructions", 2018.
+// A character is in the alphabet if no bit is common to what its two nibbles stand for: bits 0 to 3 name the columns
+// that the alphabet has gaps in, bit 4 the rows that it does not reach. Stops at the first block with anything else.
+__attribute__((target("avx2"))) static size_t decode_wide(const uint8_t *in, size_t len,
+                                                          uint8_t *out) {
+#define BOTH(...) _mm256_setr_epi8(__VA_ARGS__, __VA_ARGS__)
+    const __m256i of_low = BOTH(0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x13,
+                                0x1a, 0x1b, 0x1b, 0x1b, 0x1a);
+    const __m256i of_high = BOTH(0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10, 0x10, 0x10,
+                                 0x10, 0x10, 0x10, 0x10, 0x10);
+    // What to add to a character for its value, by its row; '/' shares a row with '+' and has a place of its own.
+    const __m256i shift = BOTH(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m256i order = BOTH(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
+#undef BOTH
+    const __m256i slash = _mm256_set1_epi8('/'); // also a mask that keeps a nibble
+    size_t at = 0;
+    // 32 characters make 24 bytes but 32 are stored: TUCK_BASE64_ROOM() has them while 44 are left.
+    for (; len - at >= 44; at += 32, out += 24) {
+        __m256i text = _mm256_loadu_si256((const __m256i *)(const void *)(in + at));
+        __m256i high = _mm256_and_si256(_mm256_srli_epi32(text, 4), slash);
+        __m256i low = _mm256_and_si256(text, slash);
+        if (!_mm256_testz_si256(_mm256_shuffle_epi8(of_low, low),
+                                _mm256_shuffle_epi8(of_high, high)))
+            break;
+        __m256i row = _mm256_add_epi8(_mm256_cmpeq_epi8(text, slash), high);
+        __m256i value = _mm256_add_epi8(text, _mm256_shuffle_epi8(shift, row));
+        __m256i pairs = _mm256_maddubs_epi16(value, _mm256_set1_epi32(0x01400140));
+        __m256i groups = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00011000));
+        __m256i packed = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(groups, order),
+                                                     _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 7, 7));
+        _mm256_storeu_si256((__m256i *)(void *)out, packed);
+    }
+    return at;
+}
+#endif
+
 // Whole groups without padding; returns how many characters were good, a multiple of four.
 static size_t decode_groups(const char *text, size_t len, uint8_t *out) {
     const uint8_t *in = (const uint8_t *)text;
     size_t at = 0;
+#ifdef __x86_64__
+    if (len >= 128 && __builtin_cpu_supports("avx2")) {
+        at = decode_wide(in, len, out);
+        out += at / 4 * 3;
+    }
+#endif
     for (; at + 4 <= len; at += 4, out += 3) {
         uint32_t group = places[0][in[at]] | places[1][in[at + 1]] | places[2][in[at + 2]] |
                          places[3][in[at + 3]];

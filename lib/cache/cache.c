@@ -56,7 +56,10 @@ struct tuck_cache {
     /* guarded by lock */
     struct known *known;
     pthread_cond_t wake_flusher;
-    size_t dirty;
+    pthread_cond_t flushed;
+    size_t dirty;          // puts since the last flush began
+    uint64_t flushes;      // that have ended
+    bool is_flush_failing; // the last one did
     bool is_ending;
     /* owned by the reader */
     pthread_t flusher;
@@ -109,6 +112,7 @@ int tuck_cache_open(const struct tuck_cache_options *options, struct tuck_cache 
     cache->sink = options->sink;
     tuck_mutex_init(&cache->lock, TUCK_RANK_CACHE);
     tuck_cond_init(&cache->wake_flusher);
+    tuck_cond_init(&cache->flushed);
     struct tuck_error why = {0};
     if (open_drive(cache, options, &why) < 0) {
         forget_drive(cache);
@@ -125,6 +129,7 @@ void tuck_cache_close(struct tuck_cache *cache) {
     forget_drive(cache);
     tuck_drive_close(cache->spare);
     (void)pthread_cond_destroy(&cache->wake_flusher);
+    (void)pthread_cond_destroy(&cache->flushed);
     tuck_mutex_fini(&cache->lock);
     free(cache->privates);
     free(cache->known);
@@ -215,21 +220,35 @@ static void *run_flusher(void *arg) {
         tuck_unlock(&cache->lock);
         int status = flush(cache);
         tuck_lock(&cache->lock);
+        cache->flushes++;
+        cache->is_flush_failing = status != 0;
         if (status != 0)
             cache->dirty++; // try again when the age is reached once more
+        (void)pthread_cond_signal(&cache->flushed);
     }
     tuck_unlock(&cache->lock);
     return NULL;
 }
 
-static void order_flush(struct tuck_cache *cache) {
+// `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow the client down; but not
+// for one that fails: then entries are lost when there is no room any more, and become misses.
+static void order_flush(struct tuck_cache *cache, size_t waiting) {
     if (!cache->has_flusher)
         cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
     tuck_lock(&cache->lock);
     cache->dirty++;
     if (cache->dirty == 1 || cache->dirty == FLUSH_COUNT)
         (void)pthread_cond_signal(&cache->wake_flusher);
+    if (waiting >= TUCK_INDEX_DIRTY_MAX / 2 && cache->has_flusher) {
+        uint64_t deadline_ns = tuck_clock_mono_ns() + 4 * LOCKS_NS;
+        for (uint64_t before = cache->flushes;
+             cache->flushes == before && !cache->is_flush_failing;)
+            if (!tuck_cond_wait_until(&cache->flushed, &cache->lock, deadline_ns))
+                break;
+    }
     tuck_unlock(&cache->lock);
+    if (!cache->has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
+        (void)!flush(cache); // no thread could be had
 }
 
 void tuck_cache_end(struct tuck_cache *cache) {
@@ -530,8 +549,10 @@ static void record(struct tuck_put *put, struct tuck_hit *hit) {
     if (tuck_index_find(cache->index, &put->action, &before) == 0 && before.put_ns >= entry.put_ns)
         entry.put_ns = before.put_ns + 1;
     note_known(cache, &put->output, put->tag);
-    (void)tuck_index_record(cache->index, &put->action, &entry);
-    order_flush(cache);
+    size_t waiting = tuck_index_record(cache->index, &put->action, &entry);
+    if (waiting == 0)
+        tuck_count(&cache->counters, TUCK_COUNT_entries_lost, 1);
+    order_flush(cache, waiting);
     tuck_drive_path(cache->drive, &entry.output, hit->path);
     fill_hit(&entry, hit);
 }

@@ -35,7 +35,6 @@
 #define TREE_AT      ((uint64_t)2 * PAGE)
 #define DEPTH_MAX    26U
 #define SLOTS        38U
-#define DIRTY_MAX    16384U
 #define SYNC_AGE_S   60U
 #define FUTURE_NS    (3600 * TUCK_NS_PER_S)                 // a put time further ahead is damage
 #define PLAUSIBLE_NS (UINT64_C(1577836800) * TUCK_NS_PER_S) // 2020
@@ -598,7 +597,8 @@ static bool dirty_add(struct dirty_table *table, const struct dirty *item) {
         present->kind = kind;
         return true;
     }
-    if (2 * (table->used + 1) > table->room && (table->used >= DIRTY_MAX || !dirty_grow(table)))
+    if (2 * (table->used + 1) > table->room &&
+        (table->used >= TUCK_INDEX_DIRTY_MAX || !dirty_grow(table)))
         return false;
     size_t i = tuck_id_hash(item->action.bytes);
     while (table->place[i & (table->room - 1)].kind != DIRTY_NONE)
@@ -623,7 +623,7 @@ static size_t make_dirty(struct tuck_index *index, struct dirty item) {
     tuck_unlock(&index->lock);
     if (!is_kept && item.kind == DIRTY_PUT)
         tuck_emit(index->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
-    return dirty;
+    return is_kept ? dirty : 0;
 }
 
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
@@ -1017,7 +1017,7 @@ static void take_in_spool(struct tuck_index *index, int dirfd, const char *name)
     int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct spool_head head;
     if (fd < 0 || tuck_pread_full(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
-        head.magic != SPOOL_MAGIC || head.count > DIRTY_MAX)
+        head.magic != SPOOL_MAGIC || head.count > TUCK_INDEX_DIRTY_MAX)
         return; // perhaps still being written
     size_t len = (size_t)head.count * sizeof(struct record);
     TUCK_CLEANUP(tuck_free) struct record *records = malloc(len ? len : 1);

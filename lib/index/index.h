@@ -48,8 +48,11 @@ void tuck_index_close(struct tuck_index *index);
 TUCK_CHECKED int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
                                  struct tuck_entry *ret_entry);
 
-/** Makes the entry dirty; epoch and boot are filled in. The object must be committed. Returns how
- * many are dirty. */
+/** So many may be dirty, half of them while a flush has the others; one more is lost. */
+#define TUCK_INDEX_DIRTY_MAX 16384U
+
+/** Makes the entry dirty; epoch and boot are filled in. The object must be committed. Returns how many
+ *  wait for the next flush; 0 if there was no room or memory for this one, which becomes a miss. */
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry);
 

@@ -36,6 +36,16 @@ def remark(text):
     print(f"# {text}", flush=True)
 
 
+@contextlib.contextmanager
+def about(what):
+    """Names the one of many attempts in which a test failed."""
+    try:
+        yield
+    except BaseException:
+        remark(f"failed with: {what}")
+        raise
+
+
 def tuck_only(why):
     if not TUCK:
         skip(why)
@@ -283,6 +293,18 @@ class Session(Helper):
         if len(action) == 32 and output in (None, output_id(body)):
             self.place.may.setdefault(action, []).append(body)
         return super().put_bytes(action, body, number, output, name)
+
+    def get_all(self, actions, timeout=PROMPT):
+        """Asks for all of these at once; action id → answer."""
+        numbers = {action: self.id() for action in actions}
+        self.send(b"".join(self.get_bytes(action, number) for action, number in numbers.items()))
+        return {action: self.answer_to(number, timeout) for action, number in numbers.items()}
+
+    def put_all(self, model, timeout=PROMPT):
+        """Puts all of these at once; action id → answer."""
+        numbers = {action: self.id() for action in model}
+        self.send(b"".join(self.put_bytes(action, model[action], number) for action, number in numbers.items()))
+        return {action: self.answer_to(number, timeout) for action, number in numbers.items()}
 
     def send_in_parts(self, parts):
         """Each part is sent only when the helper has taken the one before out of the pipe."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Real go commands that compile: cold, warm, after edits, across settings and for modules of the wide world."""
 import os, shutil, stat
-from world import APP, BARE, WIDE, compiled, each_go, quoted, tuck
+from world import APP, BARE, WIDE, compiled, each_go, last_line, quoted, tuck
 import tap
 from helper import default_command, tuck_bin
 
@@ -25,7 +25,7 @@ def require(world, module, main):
         "main.go": main})
     got = world.go("mod", "download", name, status=None)
     if got.returncode:
-        tap.skip(f"{module} is not to be had: {got.err.strip()[-200:]}")
+        tap.skip(f"{module} is not to be had: {last_line(got.err)}")
 
 
 @each_go(seed=False, module=WIDE)

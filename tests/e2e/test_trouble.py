@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Real go commands when something goes wrong below or beside them: a full disk, a killed helper, a cache cleared."""
 import contextlib, os, shutil, subprocess, threading
-from world import WIDE, WIDE_MAIN, WIDE_SAYS, compiled, each_go, tuck
+from world import WIDE, WIDE_MAIN, WIDE_SAYS, compiled, each_go, last_line, tuck
 import tap
 
 WHOLE = {**WIDE, **WIDE_MAIN}
@@ -19,7 +19,7 @@ def small_disk(world, spare_bytes):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={there + spare_bytes},mode=700", "tuck-test", place],
                              capture_output=True, text=True)
     if mounted.returncode:
-        tap.skip(f"cannot mount: {mounted.stderr.strip()}")
+        tap.skip(f"cannot mount: {last_line(mounted.stderr)}")
     try:
         shutil.move(world.gocache, place)
         world.gocache = os.path.join(place, os.path.basename(world.gocache))
@@ -40,7 +40,7 @@ def fill(path):
 def told_of_the_fallback(process):
     """One line, and nothing that speaks of an end: the user is to know, and not to be drowned."""
     lines = [line for line in process.err.splitlines() if line.startswith("tuck: ")]
-    moved = [line for line in lines if "tuck-private-" in line]
+    moved = [line for line in lines if "private directory" in line]
     # Where the index found no room either, that may be said once more.
     assert len(moved) == 1 and len(lines) <= 2, f"one line on stderr expected: {process.err!r}"
     assert "GOCACHEPROG" not in process.err and "anitizer" not in process.err, process.err
@@ -173,7 +173,8 @@ def a_killed_go_command_leaves_the_cache_usable(world):
         if "/compile " in line and "/wide/p9" in line:
             break
     process.kill()
-    world.finish(process, status=None)
+    world.finish(process, status=None, quiet=False)  # where the input ended in mid-request, that is said
+    assert "anitizer" not in process.err, process.err
     world.go("build", "-o", "../bin/wide")
     check(world, "wide")
     assert compiled(world.warm("build", "-x", "-o", "../bin/wide", links=1)) == []

@@ -79,7 +79,7 @@ class Go:
         answer = subprocess.run([local, "env", "-json", "GOROOT", "GOVERSION", *KEPT], env=environment, text=True,
                                 capture_output=True, cwd="/", timeout=LIMIT)
         if answer.returncode:
-            self.missing = f"toolchain {version} is not to be had: {answer.stderr.strip()[-200:]}"
+            self.missing = f"toolchain {version} is not to be had: {last_line(answer.stderr)}"
             return
         settings = json.loads(answer.stdout)
         number = tuple(int(n) for n in re.match(r"go(\d+)\.(\d+)", settings["GOVERSION"]).groups())
@@ -265,6 +265,10 @@ class World:
         top = os.path.join(root or os.path.join(self.gocache, "tuck"), "objects")
         return {os.path.relpath(os.path.join(where, name), top): os.stat(os.path.join(where, name)).st_size
                 for where, _, names in os.walk(top) for name in names}
+
+
+def last_line(text):
+    return (text.strip().splitlines() or ["no reason given"])[-1]
 
 
 def compiled(process):

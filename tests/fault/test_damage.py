@@ -517,7 +517,8 @@ def an_index_of_other_contents_costs_misses_only(directory):
         patient.write(raw)
         if what == "huge and sparse":
             os.truncate(patient.path, 1 << 40)
-        patient.judge(what, thorough=True)
+        # Pages of two generations never meet within one boot; what a power cut leaves has a test of its own below.
+        patient.judge(what, thorough=what != "half from before")
 
 
 @case("G-17", "G-18")
