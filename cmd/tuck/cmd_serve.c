@@ -82,38 +82,36 @@ static void report_line(const char *text) {
 }
 
 static const struct {
-    const char *what;    // %s is the path
+    const char *what;    // followed by the path, if there is one, and by the reason
     const char *meaning; // for the build, and what to do
 } reports[] = {
-    [TUCK_EVENT_DRIVE_UNUSABLE] = {"the cache '%s' cannot be used",
+    [TUCK_EVENT_DRIVE_UNUSABLE] = {"cannot use the cache",
                                    "the build goes on without it, in a private directory"},
-    [TUCK_EVENT_PUT_ELSEWHERE] =
-        {"outputs go to the private directory '%s'",
-         "the build goes on; make room, or see tuck config for the cache's place"},
-    [TUCK_EVENT_PUT_FAILED] = {"an output could be kept nowhere%s",
+    [TUCK_EVENT_PUT_ELSEWHERE] = {"outputs go to the private directory",
+                                  "the build goes on; make room, or see tuck config for the "
+                                  "cache's place"},
+    [TUCK_EVENT_PUT_FAILED] = {"an output could be kept nowhere",
                                "the build may fail; make room on the cache's drive or in TMPDIR"},
-    [TUCK_EVENT_OBJECT_DAMAGED] = {"'%s' did not have its hash and was removed",
+    [TUCK_EVENT_OBJECT_DAMAGED] = {"removed an object that did not have its hash",
                                    "it will be built again; if this comes again, check the drive"},
-    [TUCK_EVENT_INDEX_DAMAGED] = {"the index '%s' was damaged and begun anew",
+    [TUCK_EVENT_INDEX_DAMAGED] = {"began anew the damaged index",
                                   "what it knew will be built again"},
-    [TUCK_EVENT_ENTRIES_LOST] = {"some entries could not be written to the index%s",
+    [TUCK_EVENT_ENTRIES_LOST] = {"could not write some entries to the index",
                                  "these outputs will be built again"},
 };
 
 static void emit(struct tuck_event_sink *sink, const struct tuck_event *event) {
     static unsigned told; /* atomic: bits of the kinds */
-    char what[700], text[1100];
+    char text[1100];
     (void)sink;
     unsigned before = __atomic_fetch_or(&told, 1U << event->kind, __ATOMIC_RELAXED);
     if (log_fd < 0 && (before >> event->kind & 1))
         return;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(what, sizeof(what), reports[event->kind].what, event->path ? event->path : "");
-#pragma GCC diagnostic pop
-    (void)snprintf(text, sizeof(text), "%s%s%s; %s", what,
-                   event->error && event->error->text[0] ? ": " : "",
-                   event->error ? event->error->text : "", reports[event->kind].meaning);
+    bool has_path = event->path, has_reason = event->error && event->error->text[0];
+    (void)snprintf(text, sizeof(text), "%s%s%s%s%s%s; %s", reports[event->kind].what,
+                   has_path ? " '" : "", has_path ? event->path : "", has_path ? "'" : "",
+                   has_reason ? ": " : "", has_reason ? event->error->text : "",
+                   reports[event->kind].meaning);
     report_line(text);
 }
 

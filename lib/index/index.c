@@ -465,6 +465,8 @@ static int open_file(int dirfd, int *ret_fd, struct super *super) {
     // O_NONBLOCK: a planted FIFO must not stop us.
     TUCK_CLEANUP(tuck_close_fd)
     int fd = openat(dirfd, "entries", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && (errno == EROFS || errno == EACCES)) // a cache to read from is better than none
+        fd = openat(dirfd, "entries", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == ELOOP || errno == EISDIR || errno == ENXIO ? 0 : -errno;
     struct stat stat;

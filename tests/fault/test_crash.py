@@ -214,12 +214,16 @@ def error_points(texts):
 
 
 def kill_everywhere(scene, seconds, names=None):
+    """With `names` only at these calls, and at each write of the index in any case."""
     main, rest = kill_points(scene.reference())
-    if names:
-        main, rest = [point for point in main if point[0] in names], []
     sweep = Sweep(seconds)
     sweep.random.shuffle(main)
-    sweep.run(main + rest, lambda name, number: killed_at(scene, name, number))
+    if names:
+        writes = [point for point in main if point[0] == "pwrite64"]
+        others = [point for point in main if point[0] in names and point[0] != "pwrite64"]
+        sweep.run(writes + others, lambda name, number: killed_at(scene, name, number), first=len(writes))
+    else:
+        sweep.run(main + rest, lambda name, number: killed_at(scene, name, number))
 
 
 @case("P-20", "G-17", "P-21")

@@ -406,9 +406,17 @@ class Patient:
         with open(self.path, "rb") as file:
             self.good = file.read()
         assert self.good, "the index is empty"
+        self.times = self.put_times()
         self.kept = os.path.join(directory, "kept")
         shutil.copytree(self.place.path("index"), self.kept, symlinks=True)
         self.runs = 0
+
+    def put_times(self):
+        """When each action was put, as told before there was damage: a hit may tell no other time."""
+        with self.place.helper() as helper:
+            times = {action: helper.get(action)["Time"] for action in self.allowed}
+            assert helper.finish() == 0
+        return times
 
     def restore(self):
         top = self.place.path("index")
@@ -435,8 +443,12 @@ class Patient:
             with self.place.helper() as helper:
                 sent = {helper.send_get(action): bodies for action, bodies in self.allowed.items()}
                 stranger = helper.send_get(action_id("never put"))
+                sent_actions = dict(zip(sent, self.allowed))
                 for number, bodies in sent.items():
-                    truthful(helper.answer_to(number, timeout=PROMPT), bodies)
+                    answer = helper.answer_to(number, timeout=PROMPT)
+                    found = truthful(answer, bodies)
+                    if found == self.must[sent_actions[number]]:
+                        assert answer["Time"] == self.times[sent_actions[number]], answer
                 expect_miss(helper.answer_to(stranger, timeout=PROMPT))
                 action, bodies = next(iter(self.allowed.items()))
                 expect_put(helper.put(action, bodies[-1], timeout=PROMPT), bodies[-1])

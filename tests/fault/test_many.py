@@ -188,6 +188,34 @@ def the_newest_put_wins_whoever_flushes_last(directory):
 
 
 @case("O-06", "C-01")
+def helpers_that_flush_into_the_same_place_at_the_same_time_lose_nothing(directory):
+    """Each of their writes is delayed, so that whoever reads what another is about to change would undo that change."""
+    need_strace()
+    place = Place(directory)
+    delayed = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=pwrite64,pwritev,write",
+               "-e", "inject=pwrite64,pwritev:delay_enter=4000"]
+    for n in range(12 if LONG else 3):
+        bodies = [model(6, name=f"round {n} helper {h} ", size=0) for h in range(5)]
+        with contextlib.ExitStack() as stack:
+            helpers = [stack.enter_context(place.helper(prefix=delayed, env=traceable())) for _ in bodies]
+            for helper, mine in zip(helpers, bodies):
+                for action, content in mine.items():
+                    expect_put(helper.put(action, content), content)
+            closes = [(helper, helper.id()) for helper in helpers]
+            for helper, number in closes:
+                helper.send(helper.line(ID=number, Command="close"))
+            for helper, number in closes:
+                helper.answer_to(number, timeout=PROMPT)
+                helper.eof()
+                assert helper.wait(PROMPT) == 0
+        with place.helper() as fresh:
+            for mine in bodies:
+                for action, content in mine.items():
+                    expect_hit(fresh.get(action), content)
+            assert fresh.finish() == 0
+
+
+@case("O-06", "C-01")
 def what_is_put_is_there_for_a_helper_that_starts_after_the_close_answer(directory):
     """The next go command starts as soon as the answer is there, not when the process has ended."""
     place = Place(directory)
