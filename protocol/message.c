@@ -130,7 +130,7 @@ static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why
             continue;
         size_t len =
             strspn(copy + i, "0123456789+-.eE"); // ends at the object's brace at the latest
-        if (len > 18 || memchr(copy + i, 'e', len) || memchr(copy + i, 'E', len)) {
+        if (len > 19 || memchr(copy + i, 'e', len) || memchr(copy + i, 'E', len)) {
             memset(copy + i, ' ', len);
             memcpy(copy + i, len < 4 ? "0   " : "null", len < 4 ? len : 4);
         }

@@ -16,17 +16,14 @@
 #include <sys/stat.h>
 
 static volatile int stop;
+static int nothing_to_read = -1; // opened beforehand: a handler may find no descriptor left
 
 // Makes the reader's read end: either it is interrupted, or it finds the end of input.
 static void on_stop(int number) {
     (void)number;
     int before = errno;
     stop = 1;
-    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (nothing >= 0) {
-        (void)dup2(nothing, 0);
-        (void)close(nothing);
-    }
+    (void)dup2(nothing_to_read, 0);
     errno = before;
 }
 
@@ -59,6 +56,8 @@ static int take_stdout(void) {
         (void)close(out);
         return -1;
     }
+    // A client that does not read must not keep us from ending when we are told to.
+    (void)fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK);
     return out;
 }
 
@@ -171,8 +170,12 @@ static int serve(int out, int argc, char **argv) {
     }
     // The client waits for our output to end and whoever reads its stderr for that: what follows is
     // nobody's wait.
+    // Their numbers stay taken: a late report must not go into a file that is opened next.
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; fd++)
-        (void)close(fd);
+        if (dup2(nothing, fd) < 0)
+            (void)close(fd);
+    tuck_close_fd(&nothing);
     if (cache)
         tuck_cache_tidy(cache);
     tuck_cache_close(cache);
@@ -184,6 +187,7 @@ static int serve(int out, int argc, char **argv) {
 int tuck_command_serve(int argc, char **argv) {
     struct tuck_error err = {0};
     fill_standard_descriptors();
+    nothing_to_read = open("/dev/null", O_RDONLY | O_CLOEXEC);
     set_signals();
     int out = take_stdout();
     if (out < 0) {

@@ -102,7 +102,7 @@ int tuck_command_settings(struct tuck_settings *settings, int argc, char **argv,
 int main(int argc, char **argv) {
     if (argc < 2 || (argv[1][0] == '-' && strcmp(argv[1], "--help") && strcmp(argv[1], "-h") &&
                      strcmp(argv[1], "--version"))) {
-        if (argc < 2 && isatty(0)) {
+        if (isatty(0)) {
             print_help(stdout);
             return TUCK_EXIT_DONE;
         }

@@ -6,11 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <sys/wait.h>
 
 extern char **environ;
+
+#define LINE_MAX_CHARS 190  // of a configuration file
+#define GO_MAX_MS      2000 // how long `go env` may take
 
 static const char *const names[TUCK_SETTING_MAX] = {
 #define X(name, help) #name,
@@ -156,7 +161,10 @@ static void read_file(struct tuck_settings *settings, const char *path) {
     }
     while (getline(&line, &room, file) >= 0) {
         reading.line++;
-        if (ini_parse_string(line, take_key, &reading) != 0)
+        if (strlen(line) >= LINE_MAX_CHARS) // inih would cut it
+            problem(settings, "%s:%d: longer than %d characters", path, reading.line,
+                    LINE_MAX_CHARS);
+        else if (ini_parse_string(line, take_key, &reading) != 0)
             problem(settings, "%s:%d: not of the form 'name = value'", path, reading.line);
     }
     (void)fclose(file);
@@ -188,7 +196,7 @@ static char *ask_go(void) {
     (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
     (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    char *argv[] = {"env", "-u", "GOCACHEPROG", "go", "env", "GOCACHE", NULL};
+    char *argv[] = {"env", "-u", "GOCACHEPROG", "GOTOOLCHAIN=local", "go", "env", "GOCACHE", NULL};
     pid_t pid;
     char text[4096];
     size_t len = 0;
@@ -196,10 +204,17 @@ static char *ask_go(void) {
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)close(ends[1]);
     if (is_started) {
-        ssize_t n;
-        while (len < sizeof(text) - 1 &&
-               (n = read(ends[0], text + len, sizeof(text) - 1 - len)) > 0)
-            len += (size_t)n;
+        struct pollfd wait = {.fd = ends[0], .events = POLLIN};
+        ssize_t n = 1;
+        while (n > 0 && len < sizeof(text) - 1) {
+            n = poll(&wait, 1, GO_MAX_MS) == 1 ? read(ends[0], text + len, sizeof(text) - 1 - len)
+                                               : -1;
+            len += n > 0 ? (size_t)n : 0;
+        }
+        if (n < 0) { // it hangs, or we are to stop
+            (void)kill(pid, SIGKILL);
+            len = 0;
+        }
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
@@ -265,6 +280,7 @@ int tuck_settings_complete(struct tuck_settings *settings, struct tuck_error *er
                 settings->origin[TUCK_SETTING_dir], *dir);
         free(*dir);
         free(settings->origin[TUCK_SETTING_dir]);
+        settings->origin[TUCK_SETTING_dir] = NULL;
         *dir = NULL;
     }
     for (size_t len = *dir ? strlen(*dir) : 0; len > 1 && (*dir)[len - 1] == '/'; len--)

@@ -28,9 +28,12 @@ int tuck_write_all(int fd, const void *data, size_t len, const volatile int *sto
     const uint8_t *at = data;
     while (len > 0) {
         ssize_t n = write(fd, at, len);
-        if (n < 0 && errno == EAGAIN) { // a client may hand us a non-blocking pipe
+        if (n < 0 && errno == EAGAIN) {
+            // In slices: the signal that sets *stop may come just before the wait, or to another thread.
             struct pollfd wait = {.fd = fd, .events = POLLOUT};
-            n = poll(&wait, 1, -1) < 0 && errno != EINTR ? -1 : 0;
+            n = poll(&wait, 1, stop ? 100 : -1) < 0 && errno != EINTR ? -1 : 0;
+            if (n == 0 && stop && *stop)
+                return -EINTR;
         } else if (n < 0 && errno == EINTR) {
             n = 0;
         }
@@ -38,8 +41,6 @@ int tuck_write_all(int fd, const void *data, size_t len, const volatile int *sto
             return -errno;
         at += n;
         len -= (size_t)n;
-        if (len > 0 && stop && *stop)
-            return -EINTR;
     }
     return 0;
 }

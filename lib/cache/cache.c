@@ -28,6 +28,7 @@
 struct known {
     struct tuck_output_id output;
     uint32_t tag; // 0: free
+    bool is_synced;
 };
 
 // Entries of objects in the private drive; they live as long as the process.
@@ -154,23 +155,25 @@ static void claim(struct tuck_cache *cache, const struct tuck_output_id *output)
 
 // --- Known objects -------------------------------------------------------------------------------
 
-static void note_known(struct tuck_cache *cache, const struct tuck_output_id *output,
-                       uint32_t tag) {
+static void note_known(struct tuck_cache *cache, const struct tuck_output_id *output, uint32_t tag,
+                       bool is_synced) {
     tuck_lock(&cache->lock);
     if (!cache->known)
         cache->known = calloc(KNOWN_PLACES, sizeof(*cache->known));
     if (cache->known)
         cache->known[tuck_id_hash(output->bytes) & (KNOWN_PLACES - 1)] =
-            (struct known){*output, tag ? tag : 1};
+            (struct known){*output, tag ? tag : 1, is_synced};
     tuck_unlock(&cache->lock);
 }
 
-static bool is_known(struct tuck_cache *cache, const struct tuck_output_id *output, uint32_t tag) {
+static bool is_known(struct tuck_cache *cache, const struct tuck_output_id *output, uint32_t tag,
+                     bool *ret_is_synced) {
     tuck_lock(&cache->lock);
     const struct known *known =
         cache->known ? &cache->known[tuck_id_hash(output->bytes) & (KNOWN_PLACES - 1)] : NULL;
     bool found =
         known && known->tag == (tag ? tag : 1) && tuck_output_equal(&known->output, output);
+    *ret_is_synced = found && known->is_synced;
     tuck_unlock(&cache->lock);
     return found;
 }
@@ -277,8 +280,7 @@ void tuck_cache_tidy(struct tuck_cache *cache) {
     tuck_lease_release(TUCK_TAKE(cache->lease));
     if (!cache->index)
         return;
-    (void)!tuck_index_flush(cache->index, &(struct tuck_flush){.wait_ns = LOCKS_NS},
-                            NULL); // only access times are left
+    (void)!flush(cache); // access times, and what verification has found
     tuck_index_sync_if_due(cache->index, sync_file_system);
 }
 
@@ -312,21 +314,20 @@ static int get_private(struct tuck_cache *cache, const struct tuck_action_id *ac
     return 0;
 }
 
-// Hashes the object, and notes what was seen: so that it is not done again in this boot.
-static int verify(struct tuck_cache *cache, const struct tuck_action_id *action,
-                  struct tuck_entry *entry) {
-    int status = tuck_drive_verify(cache->drive, &entry->output, entry->size, &entry->file_tag);
+// Hashes the object that was looked at; entry->file_tag says which.
+static int verify(struct tuck_cache *cache, struct tuck_entry *entry) {
+    uint32_t tag = 0;
+    int status = tuck_drive_verify(cache->drive, &entry->output, entry->size, &tag);
     if (status == TUCK_DRIVE_DAMAGED) {
         char path[TUCK_DRIVE_PATH_ROOM];
         tuck_count(&cache->counters, TUCK_COUNT_damaged, 1);
         tuck_drive_path(cache->drive, &entry->output, path);
         tuck_emit(cache->sink, TUCK_EVENT_OBJECT_DAMAGED, path, NULL);
     }
-    if (status != 0)
+    if (status != 0 || tag != entry->file_tag)
         return TUCK_CACHE_MISS;
     tuck_count(&cache->counters, TUCK_COUNT_verified, 1);
-    note_known(cache, &entry->output, entry->file_tag);
-    (void)tuck_index_touch(cache->index, action, entry, true);
+    note_known(cache, &entry->output, tag, false);
     return 0;
 }
 
@@ -335,30 +336,32 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
     struct tuck_entry entry;
     if (!cache->index || tuck_index_find(cache->index, action, &entry) != 0)
         return TUCK_CACHE_MISS;
-    uint32_t tag;
-    if (!may_be_slow)
+    if (may_be_slow)
+        tuck_lease_claim(cache->lease, &entry.output); // the reader has taken it
+    else
         claim(cache, &entry.output);
+    uint32_t tag;
     tuck_drive_path(cache->drive, &entry.output, hit->path);
-    int found = tuck_drive_check(hit->path, entry.size, &tag);
-    if (found != 0)
+    if (tuck_drive_check(hit->path, entry.size, &tag) != 0)
         return TUCK_CACHE_MISS; // gone, or not the object: the next put replaces it
-    if (tag != entry.file_tag || !tuck_index_trusts(cache->index, &entry)) {
-        if (!is_known(cache, &entry.output, tag)) {
-            if (!may_be_slow && entry.size > SLOW_BYTES)
-                return TUCK_CACHE_SLOW;
-            if (verify(cache, action, &entry) != 0)
-                return TUCK_CACHE_MISS;
-        } else {
-            entry.file_tag = tag;
-            (void)tuck_index_touch(cache->index, action, &entry, true);
-        }
+    bool is_trusted = tag == entry.file_tag && tuck_index_trusts(cache->index, &entry), is_synced;
+    entry.file_tag = tag;
+    if (!is_trusted && !is_known(cache, &entry.output, tag, &is_synced)) {
+        if (!may_be_slow && entry.size > SLOW_BYTES)
+            return TUCK_CACHE_SLOW;
+        if (verify(cache, &entry) != 0)
+            return TUCK_CACHE_MISS;
     }
     uint32_t now_s = (uint32_t)(tuck_clock_wall_ns() / TUCK_NS_PER_S);
-    if (now_s > entry.access_s + TOUCH_S) {
+    bool is_stale = now_s > entry.access_s + TOUCH_S;
+    if (is_stale) {
         entry.access_s = now_s;
         if (entry.hits < UINT16_MAX)
             entry.hits++;
-        (void)tuck_index_touch(cache->index, action, &entry, false);
+    }
+    if (is_stale || !is_trusted) {
+        entry.is_synced &= is_trusted; // what was hashed now is not the file that was synced
+        (void)tuck_index_touch(cache->index, action, &entry, !is_trusted);
     }
     fill_hit(&entry, hit);
     return 0;
@@ -436,13 +439,15 @@ static bool is_present(struct tuck_put *put) {
     tuck_drive_path(cache->drive, &put->output, path);
     if (tuck_drive_check(path, put->size, &put->tag) != 0)
         return false;
-    if (is_known(cache, &put->output, put->tag))
-        return true;
-    if (tuck_drive_verify(cache->drive, &put->output, put->size, &put->tag) != 0)
+    bool is_strict = cache->durability == TUCK_STRICT, is_synced;
+    uint32_t verified;
+    if (!is_known(cache, &put->output, put->tag, &is_synced) &&
+        (tuck_drive_verify(cache->drive, &put->output, put->size, &verified) != 0 ||
+         verified != put->tag))
         return false;
-    if (cache->durability == TUCK_STRICT && tuck_drive_sync(cache->drive, &put->output) < 0)
+    if (is_strict && !is_synced && tuck_drive_sync(cache->drive, &put->output) < 0)
         return false;
-    note_known(cache, &put->output, put->tag);
+    note_known(cache, &put->output, put->tag, is_strict || is_synced);
     return true;
 }
 
@@ -536,7 +541,7 @@ static void record(struct tuck_put *put, struct tuck_hit *hit) {
         entry = {.output = put->output, .size = put->size, .file_tag = put->tag};
     entry.put_ns = tuck_clock_wall_ns();
     entry.access_s = (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
-    entry.is_synced = cache->durability != TUCK_LAZY; // before it reaches the disk
+    entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
     if (put->is_spare) {
         tuck_count(&cache->counters, TUCK_COUNT_fallbacks, 1);
         (void)keep_private(cache, &put->action, &entry);
@@ -548,7 +553,7 @@ static void record(struct tuck_put *put, struct tuck_hit *hit) {
     // A clock that was set back must not make this put lose against the one before it.
     if (tuck_index_find(cache->index, &put->action, &before) == 0 && before.put_ns >= entry.put_ns)
         entry.put_ns = before.put_ns + 1;
-    note_known(cache, &put->output, put->tag);
+    note_known(cache, &put->output, put->tag, entry.is_synced);
     size_t waiting = tuck_index_record(cache->index, &put->action, &entry);
     if (waiting == 0)
         tuck_count(&cache->counters, TUCK_COUNT_entries_lost, 1);

@@ -113,6 +113,7 @@ enum dirty_kind {
 
 struct dirty {
     enum dirty_kind kind;
+    bool is_spooled;    // it came from a spool and is still there
     bool is_known_good; // the object was written or hashed just now: the entry gets the present
                         // epoch
     struct tuck_action_id action;
@@ -130,6 +131,7 @@ struct tuck_index {
     int fd;        /* the number is const; tuck_index_flush() may put another file behind it */
     uint32_t boot; /* const after init */
     struct tuck_event_sink *sink;
+    bool is_syncing;     /* owned by the flushing thread: a split must be durable in its order */
     uint64_t seed;       /* atomic */
     unsigned depth_hint; /* atomic: the depth where the last page was found */
     size_t dirty_count;  /* atomic: of both tables, so that a run without puts takes no lock */
@@ -479,10 +481,28 @@ static int open_file(int dirfd, int *ret_fd, struct super *super) {
     return status < 0 ? status : 0;
 }
 
+// Keeps a damaged file for a look, so that a new one can be begun. One helper at a time, and only what is still damaged
+// then: another may have begun the new one. True if it was done.
+static bool set_aside(int dirfd) {
+    TUCK_CLEANUP(tuck_close_fd)
+    int lock =
+        openat(dirfd, "repair.lock", O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    struct super super;
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    if (lock >= 0)
+        (void)!tuck_lock_range(lock, 0, 1, tuck_clock_mono_ns() + TUCK_NS_PER_S);
+    if (open_file(dirfd, &fd, &super) != 0 || fd >= 0)
+        return false;
+    char aside[25];
+    tuck_random_name(aside);
+    return renameat(dirfd, "entries", dirfd, "entries.damaged") == 0 ||
+           renameat(dirfd, "entries", dirfd, aside) == 0;
+}
+
 static void guess_depth(struct tuck_index *index) {
     struct stat stat;
     unsigned depth = 0;
-    if (fstat(index->fd, &stat) == 0 && (uint64_t)stat.st_size > page_at(1))
+    if (fstat(index->fd, &stat) == 0 && (uint64_t)stat.st_size >= page_at(2))
         depth = top_bit(((uint64_t)stat.st_size - TREE_AT) / PAGE - 1) + 1;
     __atomic_store_n(&index->depth_hint, depth > DEPTH_MAX ? DEPTH_MAX : depth, __ATOMIC_RELAXED);
 }
@@ -499,14 +519,9 @@ int tuck_index_open(int dirfd, struct tuck_event_sink *sink, struct tuck_index *
             break;
         if (attempt == 3)
             return tuck_fail_os(err, status < 0 ? -status : EIO, "open the index 'entries'");
-        if (status == 0) { // damaged: keep it for a look, begin anew
-            (void)renameat(dirfd, "entries", dirfd, "entries.damaged");
-            if (faccessat(dirfd, "entries", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-                char aside[25];
-                tuck_random_name(aside);
-                (void)renameat(dirfd, "entries", dirfd, aside);
-            }
-            tuck_emit(sink, TUCK_EVENT_INDEX_DAMAGED, "index/entries", NULL);
+        if (status == 0) {
+            if (set_aside(dirfd))
+                tuck_emit(sink, TUCK_EVENT_INDEX_DAMAGED, "index/entries", NULL);
         } else if (status != -ENOENT) {
             return tuck_fail_os(err, -status, "open the index 'entries'");
         }
@@ -595,6 +610,7 @@ static bool dirty_add(struct dirty_table *table, const struct dirty *item) {
             kind = DIRTY_PUT;
         }
         present->is_known_good |= item->is_known_good;
+        present->is_spooled &= item->is_spooled;
         present->entry = item->entry;
         present->kind = kind;
         return true;
@@ -619,6 +635,10 @@ static size_t make_dirty(struct tuck_index *index, struct dirty item) {
     if (item.is_known_good)
         item.entry.boot = index->boot;
     tuck_lock(&index->lock);
+    if (item.kind == DIRTY_TOUCH && index->dirty.used >= TUCK_INDEX_DIRTY_MAX / 2) {
+        tuck_unlock(&index->lock); // puts need the room
+        return 0;
+    }
     bool is_kept = dirty_add(&index->dirty, &item);
     count_dirty(index);
     size_t dirty = index->dirty.used;
@@ -630,12 +650,17 @@ static size_t make_dirty(struct tuck_index *index, struct dirty item) {
 
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
-    return make_dirty(index, (struct dirty){DIRTY_PUT, true, *action, *entry});
+    return make_dirty(
+        index, (struct dirty){
+                   .kind = DIRTY_PUT, .is_known_good = true, .action = *action, .entry = *entry});
 }
 
 size_t tuck_index_touch(struct tuck_index *index, const struct tuck_action_id *action,
                         const struct tuck_entry *entry, bool is_verified) {
-    return make_dirty(index, (struct dirty){DIRTY_TOUCH, is_verified, *action, *entry});
+    return make_dirty(index, (struct dirty){.kind = DIRTY_TOUCH,
+                                            .is_known_good = is_verified,
+                                            .action = *action,
+                                            .entry = *entry});
 }
 
 // --- Finding -------------------------------------------------------------------------------------
@@ -680,7 +705,7 @@ bool tuck_index_trusts(struct tuck_index *index, const struct tuck_entry *entry)
         return true;
     tuck_lock(&index->lock);
     const struct super *super = &index->super;
-    bool trusts = entry->epoch < super->durable_below;
+    bool trusts = entry->epoch != 0 && entry->epoch < super->durable_below;
     for (unsigned i = 0; trusts && i < super->lost_count; i++)
         trusts = entry->epoch < super->lost[i].first || entry->epoch > super->lost[i].last;
     tuck_unlock(&index->lock);
@@ -689,12 +714,14 @@ bool tuck_index_trusts(struct tuck_index *index, const struct tuck_entry *entry)
 
 // --- Flushing ------------------------------------------------------------------------------------
 
-// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show.
-static void begin_page(struct tuck_index *index, uint64_t number, struct page *page) {
+// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show. 0 or -EIO.
+static int begin_page(struct tuck_index *index, uint64_t number, struct page *page) {
     unsigned first = number ? top_bit(number) + 1 : 0;
     unsigned depth = first;
     for (unsigned d = first; d < DEPTH_MAX; d++) {
         enum page_outcome outcome = read_page(index, number | UINT64_C(1) << d, page);
+        if (outcome == PAGE_UNREADABLE)
+            return -EIO;
         if (outcome == PAGE_DAMAGED || (outcome == PAGE_GOOD && page->state == PAGE_LIVE))
             depth = d + 1;
     }
@@ -702,6 +729,7 @@ static void begin_page(struct tuck_index *index, uint64_t number, struct page *p
     page->number = number;
     page->depth = (uint8_t)depth;
     page->state = PAGE_LIVE;
+    return 0;
 }
 
 static void drop_unsound(struct tuck_index *index, struct page *page) {
@@ -739,6 +767,8 @@ static int split(struct tuck_index *index, struct page *page, uint64_t deadline_
     }
     rest.depth++;
     status = write_page(index, &other);
+    if (status == 0 && index->is_syncing && fdatasync(index->fd) < 0)
+        status = -errno;
     if (status == 0)
         status = write_page(index, &rest);
     if (status == 0) {
@@ -805,7 +835,7 @@ static int flush_page(struct tuck_index *index, const struct ordered *items, siz
         status = -EIO;
     } else if (number == locked) {
         if (outcome != PAGE_GOOD) {
-            begin_page(index, number, &page);
+            status = begin_page(index, number, &page);
         } else {
             page.state = PAGE_LIVE;
             drop_unsound(index, &page);
@@ -912,16 +942,21 @@ int tuck_index_flush(struct tuck_index *index, const struct tuck_flush *how,
     bool has_super = status == 0 && read_super(index->fd, &super) == 0;
     bool has_unsynced = false;
     size_t filled = 0;
+    tuck_lock(&index->lock); // others read these entries
     for (size_t i = 0; items && i < index->flushing.room; i++) {
         struct dirty *item = &index->flushing.place[i];
         if (item->kind == DIRTY_NONE)
             continue;
-        if (has_super && item->is_known_good)
-            item->entry.epoch = super.epoch;
-        has_unsynced |= item->kind == DIRTY_PUT && !item->entry.is_synced;
+        if (item->is_known_good)
+            item->entry.epoch = has_super ? super.epoch : 0; // 0 is never trusted
+        if (item->is_known_good && how->sync_objects && status == 0)
+            item->entry.is_synced = true;
+        has_unsynced |= item->is_known_good && !item->entry.is_synced;
         uint64_t h = hash_of(index, item->action.bytes);
         items[filled++] = (struct ordered){h, reverse_bits(h), item};
     }
+    tuck_unlock(&index->lock);
+    index->is_syncing = how->sync_entries;
     if (items)
         qsort(items, filled, sizeof(*items), compare_ordered);
     if (has_super && has_unsynced && super.unsynced_since_s == 0)
@@ -986,23 +1021,26 @@ size_t tuck_index_spool(struct tuck_index *index) {
     TUCK_CLEANUP(tuck_free) struct record *records = calloc(room ? room : 1, sizeof(*records));
     for (size_t i = 0; records && i < index->dirty.room; i++) {
         const struct dirty *item = &index->dirty.place[i];
-        if (item->kind == DIRTY_PUT)
+        if (item->kind == DIRTY_PUT && !item->is_spooled)
             records[count++] = record_of(index, &item->action, &item->entry);
     }
     if (!records || count == 0)
         return records ? 0 : room;
     struct spool_head head = {SPOOL_MAGIC, count,
                               XXH3_64bits_withSeed(records, count * sizeof(*records), SPOOL_MAGIC)};
-    if (mkdirat(index->dirfd, "spool", 0700) < 0 && errno != EEXIST)
-        return count;
-    TUCK_CLEANUP(tuck_close_fd)
-    int dirfd = tuck_open_beneath(index->dirfd, "spool", O_DIRECTORY | O_RDONLY, 0);
-    if (dirfd < 0)
-        return count;
+    TUCK_CLEANUP(tuck_close_fd) int dirfd = -1;
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     char name[25];
     tuck_random_name(name);
-    TUCK_CLEANUP(tuck_close_fd)
-    int fd = openat(dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+    for (int attempt = 0; attempt < 4 && fd < 0;
+         attempt++) { // others remove the directory when it is empty
+        if (mkdirat(index->dirfd, "spool", 0700) < 0 && errno != EEXIST)
+            return count;
+        tuck_close_fd(&dirfd);
+        dirfd = tuck_open_beneath(index->dirfd, "spool", O_DIRECTORY | O_RDONLY, 0);
+        if (dirfd >= 0)
+            fd = openat(dirfd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+    }
     if (fd < 0)
         return count;
     // The checksum in the head makes a half-written file as good as none.
@@ -1026,12 +1064,18 @@ static void take_in_spool(struct tuck_index *index, int dirfd, const char *name)
     if (!records || tuck_pread_full(fd, records, len, sizeof(head)) != (ssize_t)len ||
         XXH3_64bits_withSeed(records, len, SPOOL_MAGIC) != head.check)
         return;
-    for (size_t i = 0; i < head.count; i++) {
-        struct dirty item = {.kind = DIRTY_PUT};
+    bool is_whole = true;
+    for (size_t i = 0; i < head.count && is_whole; i++) {
+        struct dirty item = {.kind = DIRTY_PUT, .is_spooled = true};
         memcpy(item.action.bytes, records[i].action, TUCK_ID_BYTES);
         entry_of(&records[i], &item.entry);
-        (void)!dirty_add(&index->dirty, &item);
+        item.entry.epoch = 0; // nobody knows what became of the object since
+        item.entry.boot = 0;
+        is_whole = index->dirty.used < TUCK_INDEX_DIRTY_MAX / 2 && dirty_add(&index->dirty, &item);
     }
+    count_dirty(index);
+    if (!is_whole)
+        return; // the file stays until somebody has room for all of it
     char(*grown)[25] = realloc(index->spools, (index->spool_count + 1) * sizeof(*grown));
     if (grown) {
         index->spools = grown;
@@ -1152,5 +1196,7 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
     }
     if (status == 0)
         status = follow_file(index);
+    if (status == 0)
+        forget_spools(index);
     return status < 0 ? tuck_fail_os(err, -status, "begin a new index") : 0;
 }

@@ -141,6 +141,8 @@ static void end_slow(struct server *server) {
     if (!server->has_slow_thread)
         return;
     tuck_lock(&server->slow_lock);
+    if (*server->options->stop)
+        server->slow_count = 0; // told to end: who asked has gone
     server->slow_is_ending = true;
     (void)pthread_cond_broadcast(&server->slow_changed);
     tuck_unlock(&server->slow_lock);

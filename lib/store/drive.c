@@ -88,13 +88,44 @@ static int write_format(struct tuck_drive *drive, struct tuck_error *err) {
     return status < 0 ? tuck_fail_os(err, -status, "begin a cache in '%s'", drive->root) : 0;
 }
 
+// True if a cache may be begun here: nothing but what helpers make that begin it at this moment.
+static bool is_free(struct tuck_drive *drive) {
+    static const char *const ours[] = {"CACHEDIR.TAG", "README",           "objects",
+                                       "index",        "leases",           "staging",
+                                       "lost+found",   "tuck.json.damaged"};
+    int fd = fcntl(drive->rootfd, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    bool is_free = dir != NULL;
+    if (dir)
+        rewinddir(dir);
+    for (struct dirent *found; is_free && (found = readdir(dir));) {
+        uint8_t name[12];
+        bool is_ours = found->d_name[0] == '.' || strcmp(found->d_name, "tuck.json") == 0 ||
+                       (strlen(found->d_name) == 24 && tuck_unhex(name, found->d_name, 12));
+        for (size_t i = 0; i < TUCK_ARRAY_LEN(ours); i++)
+            is_ours |= strcmp(found->d_name, ours[i]) == 0;
+        is_free = is_ours;
+    }
+    if (dir)
+        (void)closedir(dir);
+    else
+        tuck_close_fd(&fd);
+    return is_free;
+}
+
 // A damaged format file says nothing that is needed: it is written anew. A newer one means: hands
 // off.
 static int check_format(struct tuck_drive *drive, struct tuck_error *err) {
     char text[4096];
     int fd = tuck_open_beneath(drive->rootfd, "tuck.json", O_RDONLY | O_NONBLOCK, 0);
     if (fd == -ENOENT)
-        return write_format(drive, err);
+        return is_free(drive)
+                   ? write_format(drive, err)
+                   : tuck_fail(err, TUCK_EINVAL,
+                               "'%s' has other things in it; a cache needs a directory of its own",
+                               drive->root);
+    if (fd < 0 && fd != -ELOOP)
+        return tuck_fail_os(err, -fd, "open '%s/tuck.json'", drive->root);
     ssize_t len = fd < 0 ? 0 : tuck_pread_full(fd, text, sizeof(text), 0);
     tuck_close_fd(&fd);
     json_t *format = len > 0 ? json_loadb(text, (size_t)len, 0, NULL) : NULL;
@@ -124,6 +155,13 @@ static int check_owner(struct tuck_drive *drive, struct tuck_error *err) {
             err, TUCK_EACCESS,
             "'%s' belongs to user %u, not to you; others could put wrong outputs there",
             drive->root, (unsigned)stat.st_uid);
+    return 0;
+}
+
+static int close_to_others(struct tuck_drive *drive, struct tuck_error *err) {
+    struct stat stat;
+    if (fstat(drive->rootfd, &stat) < 0)
+        return tuck_fail_os(err, errno, "look at '%s'", drive->root);
     if ((stat.st_mode & 022) && fchmod(drive->rootfd, stat.st_mode & 07755 & ~022U) < 0)
         return tuck_fail_os(err, errno, "others may write to '%s' and that cannot be changed",
                             drive->root);
@@ -211,6 +249,8 @@ int tuck_drive_open(const char *root, const char *gocache, struct tuck_drive **r
         status = check_owner(drive, err);
     if (status == 0)
         status = check_format(drive, err);
+    if (status == 0)
+        status = close_to_others(drive, err);
     if (status < 0)
         return status;
     drive->shown = choose_shown(root, gocache);
@@ -350,16 +390,25 @@ int tuck_drive_check(const char *path, uint64_t size, uint32_t *ret_tag) {
     return 0;
 }
 
-// Whatever stands under the name goes away: a file, a link, an empty directory; a full one into
-// staging.
-static void take_away(struct tuck_drive *drive, const char *path) {
-    if (unlinkat(drive->rootfd, path, 0) == 0 || unlinkat(drive->rootfd, path, AT_REMOVEDIR) == 0)
+// Whatever stands under the name goes away: a file, a link, an empty directory; a full one into staging. With `seen`, only
+// if it is still the file that was looked at: another helper may have put a sound one in its place.
+static void take_away(struct tuck_drive *drive, const struct tuck_output_id *output,
+                      const struct stat *seen) {
+    char path[TUCK_DRIVE_PATH_TAIL], name[25];
+    struct stat stat;
+    object_path(output, path);
+    path[10] = '\0'; // the directory; no part of the way may be a link
+    TUCK_CLEANUP(tuck_close_fd)
+    int dirfd = tuck_open_beneath(drive->rootfd, path, O_RDONLY | O_DIRECTORY, 0);
+    if (dirfd < 0 || fstatat(dirfd, path + 11, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
+        (seen && tag_of(seen) != tag_of(&stat)))
         return;
-    char name[25];
+    if (unlinkat(dirfd, path + 11, 0) == 0 || unlinkat(dirfd, path + 11, AT_REMOVEDIR) == 0)
+        return;
     tuck_random_name(name);
     TUCK_CLEANUP(tuck_close_fd) int staging = open_dir(drive->rootfd, "staging");
     if (staging >= 0)
-        (void)renameat(drive->rootfd, path, staging, name);
+        (void)renameat(dirfd, path + 11, staging, name);
 }
 
 // 0 if the file has the hash and did not change meanwhile, TUCK_DRIVE_DAMAGED if not, -errno if it
@@ -384,9 +433,9 @@ static int hash_file(int fd, const struct stat *before, const struct tuck_output
     tuck_digest_end(&digest, &found);
     if (fstat(fd, &after) < 0)
         return -errno;
-    return tuck_output_equal(&found, output) && tag_of(&after) == tag_of(before)
-               ? 0
-               : TUCK_DRIVE_DAMAGED;
+    if (tag_of(&after) != tag_of(before))
+        return TUCK_DRIVE_ABSENT;
+    return tuck_output_equal(&found, output) ? 0 : TUCK_DRIVE_DAMAGED;
 }
 
 int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
@@ -395,8 +444,8 @@ int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *out
     struct stat stat;
     object_path(output, path);
     TUCK_CLEANUP(tuck_close_fd)
-    int fd = openat(drive->rootfd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    int status = fd < 0 ? -errno : fstat(fd, &stat) < 0 ? -errno : 0;
+    int fd = tuck_open_beneath(drive->rootfd, path, O_RDONLY | O_NONBLOCK, 0);
+    int status = fd < 0 ? fd : fstat(fd, &stat) < 0 ? -errno : 0;
     if (status == 0)
         status = S_ISREG(stat.st_mode) && (uint64_t)stat.st_size == size
                      ? hash_file(fd, &stat, output)
@@ -404,7 +453,7 @@ int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *out
     if (status == -ELOOP || status == -ENXIO)
         status = TUCK_DRIVE_DAMAGED; // a symbolic link, a socket
     if (status == TUCK_DRIVE_DAMAGED)
-        take_away(drive, path);
+        take_away(drive, output, fd < 0 ? NULL : &stat);
     // What cannot be read now may be sound: it is a miss, and only a put, which has the content,
     // replaces it.
     if (status < 0)
@@ -608,15 +657,20 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
     object_path(&output, path);
     tuck_drive_path(drive, &output, shown);
     int status = 0;
+    bool is_others = false; // the object that stands there now
+    uint32_t verified = 0;
     for (int attempt = 0; attempt < 4; attempt++) {
         status = sync && fdatasync((*stage)->fd) < 0 ? -errno : give_name(*stage, path + 11);
         if (status == -EEXIST) {
             // Another helper was faster; or something else stands there, which goes away.
-            if (tuck_drive_verify(drive, &output, (*stage)->len, ret_tag) == 0) {
-                status = 0;
+            int found = tuck_drive_verify(drive, &output, (*stage)->len, &verified);
+            if (found == 0) {
+                is_others = true;
+                status = sync && tuck_drive_sync(drive, &output) < 0 ? -EIO : 0;
                 break;
             }
-            take_away(drive, path);
+            if (found == TUCK_DRIVE_ABSENT)
+                take_away(drive, &output, NULL);
         } else if (status == -ENOENT && attempt == 0) {
             // The directory was removed while we held it.
             tuck_close_fd(&drive->subdir[output.bytes[0]]);
@@ -624,13 +678,16 @@ int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
             break;
         }
     }
-    if (status == 0 && sync && fsync(drive->subdir[output.bytes[0]]) < 0)
+    if (status == 0 && sync && !is_others && fsync(drive->subdir[output.bytes[0]]) < 0)
         status = -errno;
     // If the root was moved away, the path that we would give out leads elsewhere.
-    if (status == 0 && tuck_drive_check(shown, (*stage)->len, ret_tag) != 0)
+    uint32_t tag = 0;
+    if (status == 0 &&
+        (tuck_drive_check(shown, (*stage)->len, &tag) != 0 || (is_others && tag != verified)))
         status = -ESTALE;
     if (status < 0)
         return tuck_fail_os(err, -status, "give an object its name in '%s'", drive->root);
+    *ret_tag = tag;
     tuck_stage_free(TUCK_TAKE(*stage));
     return 0;
 }

@@ -57,6 +57,9 @@ static int make_file(struct tuck_lease *lease) {
             status = -errno;
         else
             lease->filter = map;
+        // Once in memory it stays: a drive that fails later must not fault it. Where locking is not allowed, that is rare.
+        if (lease->filter)
+            (void)!mlock(lease->filter, FILTER_BYTES);
     }
     if (status == 0 && is_unnamed)
         status = tuck_link_unnamed(lease->fd, lease->dirfd, lease->name);

@@ -334,8 +334,9 @@ def a_stdout_that_was_never_read_and_breaks_does_not_keep_it_running(directory):
 # -- signals -----------------------------------------------------------------------------------------------------------
 @case("C-11")
 def an_interrupt_of_the_terminal_does_not_end_it(directory):
-    # ^C and ^\ reach the whole process group. A stopped helper (^Z) could keep others waiting for its locks.
-    with Place(directory) as place, place.session() as session:
+    # ^C and ^\ reach the whole process group. A stopped helper (^Z) could keep others waiting for its locks; its group
+    # has to be one of our session here, since nothing stops a group that nobody could wake.
+    with Place(directory) as place, place.session(start_new_session=False, preexec=os.setpgrp) as session:
         expect_put(session.put(KNOWN, KNOWN_BODY), KNOWN_BODY)
         body = bytes_of("interrupted", 500_000)
         for number in (signal.SIGINT, signal.SIGQUIT) + ((signal.SIGTSTP, signal.SIGPIPE) if TUCK else ()):

@@ -374,7 +374,7 @@ def rewrite(path, change):
         file.truncate(len(raw))
 
 
-def index_damages(dice):
+def index_damages(dice, model):
     """(name, what becomes of the bytes)"""
     def flipped(count):
         def change(raw):
@@ -391,6 +391,15 @@ def index_damages(dice):
             return raw
         return change
 
+    def exchanged(raw):
+        """Every two outputs have changed places: each record names an object that exists, and the wrong one."""
+        ids = [output_id(body) for body in model.values()]
+        for one, two in zip(ids[::2], ids[1::2]):
+            for form in (bytes, lambda identity: identity.hex().encode()):
+                mark = bytes(len(form(one)))
+                raw = raw.replace(form(one), mark).replace(form(two), form(one)).replace(mark, form(two))
+        return raw
+
     yield "empty", lambda raw: b""
     for share in (0.001, 0.1, 0.5, 0.9, 0.999):
         yield f"cut at {share}", lambda raw, share=share: raw[:int(len(raw) * share)]
@@ -405,6 +414,7 @@ def index_damages(dice):
     yield "a data base of somebody else", lambda raw: b"SQLite format 3\0" + bytes(8176)
     yield "an archive", lambda raw: b"\x1f\x8b\x08" + dice.randbytes(100_000)
     yield "twice", lambda raw: raw + raw
+    yield "outputs exchanged", exchanged
     for round_ in range(4):
         yield f"one bit {round_}", flipped(1)
         yield f"a hundred bits {round_}", flipped(100)
@@ -420,11 +430,13 @@ def a_damaged_index_costs_misses_and_never_a_wrong_hit(directory):
     with Place(directory) as place:
         paths = place.fill(model)
         place.must.clear()
+        with place.session() as session:
+            times = {action: answer.get("Time") for action, answer in session.get_all(model).items()}
         sound = {}
         for path in index_files(place, paths.values()):
             with open(path, "rb") as file:
                 sound[path] = file.read()
-        for name, change in index_damages(dice):
+        for name, change in index_damages(dice, model):
             with about(name):
                 for path in index_files(place, paths.values()):
                     os.unlink(path)  # what the last round left beside it, too
@@ -434,6 +446,7 @@ def a_damaged_index_costs_misses_and_never_a_wrong_hit(directory):
                 with place.session() as session:
                     found = session.get_all(model)
                     lost = {action: body for action, body in model.items() if truthful(found[action], [body]) is None}
+                    assert all(found[action].get("Time") == times[action] for action in model if action not in lost)
                     for action, answer in session.put_all(lost).items():
                         expect_put(answer, model[action])
                     for action, answer in session.get_all(model).items():
@@ -451,7 +464,7 @@ def an_index_damaged_under_a_running_helper_costs_misses_only(directory):
     dice = random.Random(2)
     model = {action_id(f"r{i}"): bytes_of(f"r{i}", i * 10) for i in range(60)}
     with Place(directory) as place:
-        for name, change in index_damages(dice):
+        for name, change in index_damages(dice, model):
             if name.endswith((" 1", " 2", " 3")):
                 continue
             with about(name):

@@ -26,7 +26,7 @@ FLUSHING = {"pwrite64", "fcntl", "flock", "ftruncate", "fallocate", "fdatasync"}
 CROWD = 33  # with what the session brings, one more than a page of the index holds
 MEMORY = {"mmap", "mprotect", "mremap", "munmap", "madvise"}
 if SANITIZED:  # the sanitizer's own bookkeeping, which gives up when these fail
-    NOT_FAILED |= MEMORY | {"sigaltstack"}
+    NOT_FAILED |= MEMORY | {"sigaltstack", "sched_getaffinity", "prlimit64"}
 RESTARTED = set("read write readv writev pread64 pwrite64 fsync fdatasync fallocate ftruncate poll ppoll".split())
 
 

@@ -5,8 +5,8 @@ what they were. Nothing outside may change, no answer may be wrong, nothing may 
 """
 import json, os, random, shutil, stat
 
-from faults import (another_boot, LONG, Place, PROMPT, aftermath, body, complaints, dice, model, no_unnamed_files, plain_user,
-                    remark, truthful)
+from faults import (LONG, Place, PROMPT, aftermath, another_boot, body, complaints, dice, model, no_unnamed_files,
+                    plain_user, remark, truthful)
 from helper import action_id, expect_hit, expect_miss, expect_put, output_id
 from tap import case, need_root, run, skip
 
@@ -21,6 +21,7 @@ class Victim:
         self.folder = os.path.join(self.top, "folder")
         self.file = os.path.join(self.top, "file")
         self.absent = os.path.join(self.top, "absent")
+        self.twin = os.path.join(self.top, "twin")
         for path in (self.file, os.path.join(self.folder, "letter")):
             with open(path, "wb") as out:
                 out.write(b"private matters\n" * 1000)
@@ -90,11 +91,16 @@ def nothing_is_written_through_a_link_in_place_of_a_file(directory):
         parts += [os.path.relpath(os.path.join(folder, name), place.root)
                   for folder, _, names in os.walk(place.path(top)) for name in names]
     for part in sorted(set(parts)):
-        for target in ("file", "absent", "folder"):
+        for target in ("file", "absent", "folder", "twin"):
             place = Place(os.path.join(directory, part.replace("/", "-") + target))
             victim = Victim(place.directory)
             place.fill(known)
             path = place.path(part)
+            if target == "twin":                     # of the right kind, but somebody else's
+                if not os.path.isfile(path):
+                    continue
+                shutil.copyfile(path, victim.twin)
+                victim.before = victim.state()
             if os.path.lexists(path):
                 os.unlink(path)
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -119,18 +125,28 @@ def a_link_in_place_of_the_root_is_not_used_when_it_is_somebody_elses(directory)
 
 
 @case("X-07")
-def a_root_that_is_the_users_own_link_works_and_leaves_other_files_alone(directory):
+def a_root_that_is_the_users_own_link_works(directory):
     """A cache moved to another disk, its old place a link: that is how people do it."""
     place = Place(directory)
-    victim = Victim(directory)
-    os.symlink(victim.folder, place.root)
+    moved = os.path.join(directory, "moved")
+    os.mkdir(moved, 0o700)
+    os.symlink(moved, place.root)
     known = model(2)
     place.fill(known)
     aftermath(place, {a: [b] for a, b in known.items()}, must=known)
-    assert os.path.islink(place.root)
-    now = victim.state()
-    for path, before in victim.before.items():
-        assert not stat.S_ISREG(before[0]) or now.get(path) == before, f"{path} was changed"
+    assert os.path.islink(place.root) and os.path.isdir(os.path.join(moved, "objects"))
+
+
+@case("X-07")
+def a_directory_with_other_things_in_it_is_not_taken_over(directory):
+    """TUCK_DIR=$HOME: a mark that makes backups skip it, and modes changed, would be no favour."""
+    place = Place(directory)
+    victim = Victim(directory)
+    os.chmod(victim.folder, 0o775)
+    victim.before = victim.state()
+    os.symlink(victim.folder, place.root)
+    used_all_the_same(place, model(2))
+    victim.untouched("a directory in use")
 
 
 @case("X-07", "P-23")

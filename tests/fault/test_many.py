@@ -6,8 +6,8 @@ afterwards, unless something newer is; and nobody waits for the dead or the stop
 """
 import contextlib, os, random, signal, threading, time
 
-from faults import (LONG, Place, PROMPT, SANITIZED, Sweep, aftermath, body, calls, dice, model, need_strace, remark,
-                    threads, traceable, traced, truthful, wait_until)
+from faults import (LONG, Place, PROMPT, SANITIZED, Sweep, aftermath, body, calls, dice, model, need_strace,
+                    no_unnamed_files, remark, threads, traceable, traced, truthful, wait_until)
 from helper import action_id, expect_hit, expect_miss, expect_put
 from tap import case, run
 
@@ -213,6 +213,36 @@ def helpers_that_flush_into_the_same_place_at_the_same_time_lose_nothing(directo
                 for action, content in mine.items():
                     expect_hit(fresh.get(action), content)
             assert fresh.finish() == 0
+
+
+@case("O-06", "O-08", "P-05")
+def what_several_helpers_put_at_the_same_time_stays_where_each_of_them_said(directory):
+    """The same outputs, in the same order, so that all of them stage, name and check the same file at once."""
+    for unnamed in (True, False):
+        place = Place(os.path.join(directory, str(unnamed)))
+        contents = [body(f"output {n}", 400_000) for n in range(100 if LONG else 20)]
+        with contextlib.ExitStack() as stack:
+            helpers = [stack.enter_context(place.helper(preexec=None if unnamed else no_unnamed_files()))
+                       for _ in range(4)]
+            answers = []
+
+            def put_all(number, helper):
+                for n, content in enumerate(contents):
+                    answers.append((helper, helper.send_put(action_id(f"{number} {n}"), content), content))
+            senders = [threading.Thread(target=put_all, args=pair, daemon=True) for pair in enumerate(helpers)]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join(PROMPT)
+            assert len(answers) == len(contents) * len(helpers)
+            paths = {expect_put(helper.answer_to(number, timeout=PROMPT), content): content
+                     for helper, number, content in answers}
+            for path, content in paths.items():
+                with open(path, "rb") as file:
+                    assert file.read() == content
+            for helper in helpers:
+                assert helper.finish() == 0
+                assert not helper.stderr_raw, helper.stderr_raw
 
 
 @case("O-06", "C-01")
