@@ -161,6 +161,8 @@ static int read_object(struct tuck_frame *frame, struct tuck_slice *input,
 static int hand_out_unescaped(struct tuck_frame *frame, unsigned value,
                               struct tuck_slice *ret_piece) {
     frame->state = BODY;
+    if (value == '\n' || value == '\r') // skipped like \n and \r
+        return 0;
     // Only raw bytes can show that the client broke off: what was escaped was meant, and if it is no
     // base64 one byte outside the alphabet stands for it.
     frame->unescaped = value > 0x20 && value < 0x7b ? (uint8_t)value : 0xff;

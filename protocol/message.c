@@ -3,6 +3,7 @@
 #include "lib/base/clock.h"
 #include "protocol/base64.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <strings.h>
 
@@ -113,8 +114,27 @@ static void read_command(json_t *object, struct tuck_request *request) {
         request->flaw = flaw_command;
 }
 
-// JSON knows numbers of any size, jansson those of a machine. Numbers that are too large for it
-// become null: harmless in a field that we ignore, and no number in one that we need.
+// The length of the JSON number that begins there, 0 if none does. The text ends with an object's brace.
+static size_t number_len(const char *text) {
+    const char *at = text + (*text == '-');
+    size_t digits = strspn(at, "0123456789");
+    if (digits == 0 || (digits > 1 && *at == '0'))
+        return 0;
+    at += digits;
+    if (*at == '.') {
+        digits = strspn(at + 1, "0123456789");
+        at = digits ? at + 1 + digits : text;
+    }
+    if (at > text && (*at == 'e' || *at == 'E')) {
+        at += at[1] == '+' || at[1] == '-' ? 2 : 1;
+        digits = strspn(at, "0123456789");
+        at = digits ? at + digits : text;
+    }
+    return (size_t)(at - text);
+}
+
+// JSON knows numbers of any size, jansson those of a machine. Those that are too large for it become false: harmless in a
+// field that we ignore, and no number in one that we need.
 static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why) {
     char *copy = malloc(text.len);
     if (!copy)
@@ -128,13 +148,16 @@ static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why
             is_string = !is_string;
         if (is_string || copy[i] == '\0' || !strchr("0123456789-", copy[i]))
             continue;
-        size_t len =
-            strspn(copy + i, "0123456789+-.eE"); // ends at the object's brace at the latest
-        if (len > 19 || memchr(copy + i, 'e', len) || memchr(copy + i, 'E', len)) {
+        size_t len = number_len(copy + i), whole = 1 + strspn(copy + i + 1, "0123456789");
+        errno = 0;
+        bool is_large =
+            len > whole ? len >= 5 : len >= 19 && (strtoll(copy + i, NULL, 10), errno == ERANGE);
+        if (is_large) { // at least five characters, as 1e309
             memset(copy + i, ' ', len);
-            memcpy(copy + i, len < 4 ? "0   " : "null", len < 4 ? len : 4);
+            memcpy(copy + i, "false", 5);
         }
-        i += len - 1;
+        // What is no number stays for jansson to refuse.
+        i += (len ? len : strspn(copy + i, "0123456789+-.eE")) - 1;
     }
     json_t *object = json_loadb(copy, text.len, JSON_ALLOW_NUL, why);
     free(copy);
@@ -145,6 +168,8 @@ int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
                        struct tuck_error *err) {
     struct tuck_request request = {0};
     json_error_t why;
+    if (memchr(text.data, 0, text.len)) // jansson skips one that follows a number or a word
+        return tuck_fail(err, TUCK_EPROTO, "a request is not valid JSON: it has a NUL");
     json_t *object = json_loadb((const char *)text.data, text.len, JSON_ALLOW_NUL, &why);
     if (!object && json_error_code(&why) == json_error_numeric_overflow)
         object = load_with_large_numbers(text, &why);

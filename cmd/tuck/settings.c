@@ -14,7 +14,7 @@
 
 extern char **environ;
 
-#define LINE_MAX_CHARS 190  // of a configuration file
+#define LINE_MAX_CHARS 190  // that inih can take
 #define GO_MAX_MS      2000 // how long `go env` may take
 
 static const char *const names[TUCK_SETTING_MAX] = {
@@ -44,6 +44,9 @@ __attribute__((format(printf, 2, 3))) static void problem(struct tuck_settings *
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    for (char *c = text; *c; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = '?'; // it stays one line, whatever the value holds
     settings->problems++;
     settings->report(text);
 }
@@ -69,7 +72,7 @@ static int edit_distance(const char *a, const char *b) {
 
 const char *tuck_nearest_name(const char *word, const char *const *candidates, size_t count) {
     const char *nearest = NULL;
-    int best = 4;
+    int best = 3;
     for (size_t i = 0; i < count; i++) {
         int distance = edit_distance(word, candidates[i]);
         if (distance < best) {
@@ -89,6 +92,14 @@ static bool set(struct tuck_settings *settings, size_t setting, const char *valu
     return settings->value[setting] && settings->origin[setting];
 }
 
+// Of a flag given twice the last counts.
+static bool set_flag(struct tuck_settings *settings, size_t setting, const char *value) {
+    free(settings->value[setting]);
+    free(settings->origin[setting]);
+    settings->value[setting] = settings->origin[setting] = NULL;
+    return set(settings, setting, value, "flag");
+}
+
 int tuck_settings_from_flags(struct tuck_settings *settings, int argc, char **argv) {
     int kept = 1, i = 1;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -99,9 +110,9 @@ int tuck_settings_from_flags(struct tuck_settings *settings, int argc, char **ar
                 continue;
             const char *rest = argv[i] + 2 + len;
             if (*rest == '=') {
-                is_ours = set(settings, setting, rest + 1, "flag");
+                is_ours = set_flag(settings, setting, rest + 1);
             } else if (*rest == '\0' && i + 1 < argc) {
-                is_ours = set(settings, setting, argv[++i], "flag");
+                is_ours = set_flag(settings, setting, argv[++i]);
             } else if (*rest == '\0') {
                 problem(settings, "--%s needs a value", names[setting]);
                 is_ours = true;
@@ -129,6 +140,8 @@ static void read_environment(struct tuck_settings *settings) {
     }
 }
 
+#define INI_LINE_MAX 190 // inih cuts longer ones off without a word
+
 struct reading {
     struct tuck_settings *settings;
     const char *path;
@@ -149,6 +162,23 @@ static int take_key(void *arg, const char *section, const char *name, const char
     return 1;
 }
 
+// inih cuts lines at 200 characters; paths can be longer.
+static bool take_long_line(struct reading *reading, char *line) {
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return false;
+    char *ends[] = {equals, line + strlen(line)};
+    char *parts[] = {line, equals + 1};
+    for (size_t i = 0; i < 2; i++) {
+        while (isspace((unsigned char)*parts[i]) && parts[i] < ends[i])
+            parts[i]++;
+        while (ends[i] > parts[i] && isspace((unsigned char)ends[i][-1]))
+            ends[i]--;
+        *ends[i] = '\0';
+    }
+    return take_key(reading, "", parts[0], parts[1]) != 0;
+}
+
 static void read_file(struct tuck_settings *settings, const char *path) {
     TUCK_CLEANUP(tuck_free) char *line = NULL;
     size_t room = 0;
@@ -161,10 +191,8 @@ static void read_file(struct tuck_settings *settings, const char *path) {
     }
     while (getline(&line, &room, file) >= 0) {
         reading.line++;
-        if (strlen(line) >= LINE_MAX_CHARS) // inih would cut it
-            problem(settings, "%s:%d: longer than %d characters", path, reading.line,
-                    LINE_MAX_CHARS);
-        else if (ini_parse_string(line, take_key, &reading) != 0)
+        if (strlen(line) >= LINE_MAX_CHARS ? !take_long_line(&reading, line)
+                                           : ini_parse_string(line, take_key, &reading) != 0)
             problem(settings, "%s:%d: not of the form 'name = value'", path, reading.line);
     }
     (void)fclose(file);

@@ -3,6 +3,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/thread.h"
+#include "lib/index/dirty.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,15 +30,13 @@
  * the depth of the page it was split from shows that the split was made.
  */
 
-#define PAGE         4096U
-#define SUPER_AT     0U
-#define COUNTERS_AT  ((uint64_t)PAGE)
-#define TREE_AT      ((uint64_t)2 * PAGE)
-#define DEPTH_MAX    26U
-#define SLOTS        38U
-#define SYNC_AGE_S   60U
-#define FUTURE_NS    (3600 * TUCK_NS_PER_S)                 // a put time further ahead is damage
-#define PLAUSIBLE_NS (UINT64_C(1577836800) * TUCK_NS_PER_S) // 2020
+#define PAGE        4096U
+#define SUPER_AT    0U
+#define COUNTERS_AT ((uint64_t)PAGE)
+#define TREE_AT     ((uint64_t)2 * PAGE)
+#define DEPTH_MAX   26U
+#define SLOTS       38U
+#define SYNC_AGE_S  60U
 
 #define SUPER_MAGIC    UINT64_C(0x31787869746b6375) // also tells the byte order
 #define COUNTERS_MAGIC UINT64_C(0x31746e636b637574)
@@ -104,27 +103,6 @@ struct page {
     uint8_t tail[PAGE - 64 - SLOTS * sizeof(struct record)];
 };
 _Static_assert(sizeof(struct page) == PAGE, "a page is one block");
-
-enum dirty_kind {
-    DIRTY_NONE, // free place in the table
-    DIRTY_PUT,
-    DIRTY_TOUCH,
-};
-
-struct dirty {
-    enum dirty_kind kind;
-    bool is_spooled;    // it came from a spool and is still there
-    bool is_known_good; // the object was written or hashed just now: the entry gets the present
-                        // epoch
-    struct tuck_action_id action;
-    struct tuck_entry entry;
-};
-
-struct dirty_table {
-    struct dirty *place; // open addressing, a power of two, at most half full
-    size_t room;
-    size_t used;
-};
 
 struct tuck_index {
     int dirfd;     /* const after init */
@@ -205,13 +183,6 @@ static bool is_sound(struct tuck_index *index, const struct record *record) {
     return record->check == record_check(index, record);
 }
 
-// A put time in the future is damage, or was made while the clock was wrong: such an entry is absent, and any put
-// replaces it. A clock that stands before this program was written proves nothing.
-static bool is_from_future(uint64_t put_ns) {
-    uint64_t now_ns = tuck_clock_wall_ns();
-    return now_ns > PLAUSIBLE_NS && put_ns > now_ns + FUTURE_NS;
-}
-
 // --- Pages ---------------------------------------------------------------------------------------
 
 enum page_outcome {
@@ -272,17 +243,31 @@ static bool is_split_off(struct tuck_index *index, const struct page *page) {
     struct page parent;
     uint64_t number = page->number;
     uint32_t boot = page->boot;
-    bool is_live = page->state == PAGE_LIVE;
-    while (number != 0 && !(is_live && boot == index->boot)) {
-        if (read_page(index, parent_of(number), &parent) != PAGE_GOOD)
-            return is_live; // lost: what was split off it is all the trace there is
-        if (parent.depth <= top_bit(number))
+    bool is_live = page->state == PAGE_LIVE, is_lost = false;
+    while (number != 0 && (is_lost || !(is_live && boot == index->boot))) {
+        is_lost = read_page(index, parent_of(number), &parent) != PAGE_GOOD;
+        // What was split off a lost page is all the trace there is of it, unless that did not count itself.
+        if (is_lost ? !is_live : parent.depth <= top_bit(number))
             return false;
-        number = parent.number;
-        boot = parent.boot;
-        is_live = parent.state == PAGE_LIVE;
+        number = parent_of(number);
+        boot = is_lost ? boot : parent.boot;
+        is_live = is_lost || parent.state == PAGE_LIVE;
     }
     return true;
+}
+
+// A page on the way to h is lost. What was split off it may still be there: the depth at which it is, or 0.
+static unsigned look_deeper(struct tuck_index *index, uint64_t h, unsigned depth,
+                            struct page *page) {
+    struct stat stat;
+    uint64_t end = fstat(index->fd, &stat) == 0 ? (uint64_t)stat.st_size : 0;
+    for (; depth < DEPTH_MAX && page_at(UINT64_C(1) << depth) < end; depth++) {
+        uint64_t number = low_bits(h, depth + 1);
+        if (h >> depth & 1 && read_page(index, number, page) == PAGE_GOOD &&
+            is_split_off(index, page))
+            return depth + 1;
+    }
+    return 0;
 }
 
 // Finds the page that governs h. *ret_number is set always; the outcome tells whether the page
@@ -298,8 +283,12 @@ static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct 
         if (outcome == PAGE_UNREADABLE)
             return outcome;
         if (outcome != PAGE_GOOD || !is_split_off(index, page)) {
-            if (number == 0)
-                return outcome;
+            if (number == 0) {
+                depth = look_deeper(index, h, 0, page);
+                if (depth == 0)
+                    return outcome;
+                continue;
+            }
             asked_by = number;
             depth = top_bit(number);
             continue;
@@ -310,9 +299,12 @@ static enum page_outcome find_page(struct tuck_index *index, uint64_t h, struct 
             outcome = read_page(index, asked_by, page);
             if (outcome == PAGE_UNREADABLE)
                 return outcome;
-            if (outcome != PAGE_GOOD || !is_split_off(index, page))
-                return PAGE_DAMAGED;
             depth = top_bit(asked_by) + 1;
+            if (outcome != PAGE_GOOD || !is_split_off(index, page)) {
+                depth = look_deeper(index, h, depth, page);
+                if (depth == 0)
+                    return PAGE_DAMAGED;
+            }
             asked_by = 0;
             continue;
         }
@@ -565,67 +557,6 @@ void tuck_index_close(struct tuck_index *index) {
 
 // --- Dirty entries -------------------------------------------------------------------------------
 
-static struct dirty *dirty_find(const struct dirty_table *table,
-                                const struct tuck_action_id *action) {
-    if (table->used == 0)
-        return NULL;
-    for (size_t i = tuck_id_hash(action->bytes);; i++) {
-        struct dirty *place = &table->place[i & (table->room - 1)];
-        if (place->kind == DIRTY_NONE)
-            return NULL;
-        if (tuck_action_equal(&place->action, action))
-            return place;
-    }
-}
-
-static bool dirty_grow(struct dirty_table *table) {
-    size_t room = table->room ? 2 * table->room : 64;
-    struct dirty *place = calloc(room, sizeof(*place));
-    if (!place)
-        return false;
-    for (size_t old = 0; old < table->room; old++) {
-        if (table->place[old].kind == DIRTY_NONE)
-            continue;
-        size_t i = tuck_id_hash(table->place[old].action.bytes);
-        while (place[i & (room - 1)].kind != DIRTY_NONE)
-            i++;
-        place[i & (room - 1)] = table->place[old];
-    }
-    free(table->place);
-    table->place = place;
-    table->room = room;
-    return true;
-}
-
-// Adds, or replaces if it is not older; a touch never replaces a put. False if there is no room.
-static bool dirty_add(struct dirty_table *table, const struct dirty *item) {
-    struct dirty *present = dirty_find(table, &item->action);
-    if (present) {
-        if (item->entry.put_ns < present->entry.put_ns)
-            return true;
-        enum dirty_kind kind = item->kind;
-        if (kind == DIRTY_TOUCH && present->kind == DIRTY_PUT) {
-            if (item->entry.put_ns != present->entry.put_ns)
-                return true;
-            kind = DIRTY_PUT;
-        }
-        present->is_known_good |= item->is_known_good;
-        present->is_spooled &= item->is_spooled;
-        present->entry = item->entry;
-        present->kind = kind;
-        return true;
-    }
-    if (2 * (table->used + 1) > table->room &&
-        (table->used >= TUCK_INDEX_DIRTY_MAX || !dirty_grow(table)))
-        return false;
-    size_t i = tuck_id_hash(item->action.bytes);
-    while (table->place[i & (table->room - 1)].kind != DIRTY_NONE)
-        i++;
-    table->place[i & (table->room - 1)] = *item;
-    table->used++;
-    return true;
-}
-
 static void count_dirty(struct tuck_index *index) {
     __atomic_store_n(&index->dirty_count, index->dirty.used + index->flushing.used,
                      __ATOMIC_RELEASE);
@@ -639,7 +570,7 @@ static size_t make_dirty(struct tuck_index *index, struct dirty item) {
         tuck_unlock(&index->lock); // puts need the room
         return 0;
     }
-    bool is_kept = dirty_add(&index->dirty, &item);
+    bool is_kept = tuck_index__dirty_add(&index->dirty, &item);
     count_dirty(index);
     size_t dirty = index->dirty.used;
     tuck_unlock(&index->lock);
@@ -670,19 +601,20 @@ static bool find_dirty(struct tuck_index *index, const struct tuck_action_id *ac
     if (__atomic_load_n(&index->dirty_count, __ATOMIC_ACQUIRE) == 0)
         return false;
     tuck_lock(&index->lock);
-    const struct dirty *found = dirty_find(&index->dirty, action);
-    if (!found)
-        found = dirty_find(&index->flushing, action);
+    const struct dirty *found = tuck_index__dirty_find(&index->dirty, action);
+    const struct dirty *earlier = tuck_index__dirty_find(&index->flushing, action);
+    if (!found || (earlier && earlier->entry.put_ns > found->entry.put_ns))
+        found = earlier;
+    if (found && tuck_index__is_from_future(found->entry.put_ns))
+        found = NULL;
     if (found)
         *ret_entry = found->entry;
     tuck_unlock(&index->lock);
     return found != NULL;
 }
 
-int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
-                    struct tuck_entry *ret_entry) {
-    if (find_dirty(index, action, ret_entry))
-        return 0;
+static int find_written(struct tuck_index *index, const struct tuck_action_id *action,
+                        struct tuck_entry *ret_entry) {
     struct page page;
     uint64_t number;
     for (int attempt = 0; attempt < 3; attempt++) {
@@ -693,11 +625,23 @@ int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *actio
             return TUCK_INDEX_ABSENT;
         if (is_sound(index, &page.slot[slot])) {
             entry_of(&page.slot[slot], ret_entry);
-            return is_from_future(ret_entry->put_ns) ? TUCK_INDEX_ABSENT : 0;
+            return tuck_index__is_from_future(ret_entry->put_ns) ? TUCK_INDEX_ABSENT : 0;
         }
         // Caught in the middle of a write, or damaged for good: look again, then give up.
     }
     return TUCK_INDEX_ABSENT;
+}
+
+// What waits here may be older than what another helper has written since: a touch, an entry from a spool.
+int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
+                    struct tuck_entry *ret_entry) {
+    struct tuck_entry dirty;
+    bool is_dirty = find_dirty(index, action, &dirty);
+    int status = find_written(index, action, ret_entry);
+    if (!is_dirty || (status == 0 && ret_entry->put_ns > dirty.put_ns))
+        return status;
+    *ret_entry = dirty;
+    return 0;
 }
 
 bool tuck_index_trusts(struct tuck_index *index, const struct tuck_entry *entry) {
@@ -714,12 +658,20 @@ bool tuck_index_trusts(struct tuck_index *index, const struct tuck_entry *entry)
 
 // --- Flushing ------------------------------------------------------------------------------------
 
-// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show. 0 or -EIO.
+// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show, also those that were split
+// off them: what lies between may be lost as well. 0 or -EIO.
 static int begin_page(struct tuck_index *index, uint64_t number, struct page *page) {
     unsigned first = number ? top_bit(number) + 1 : 0;
     unsigned depth = first;
-    for (unsigned d = first; d < DEPTH_MAX; d++) {
-        enum page_outcome outcome = read_page(index, number | UINT64_C(1) << d, page);
+    struct stat stat;
+    if (fstat(index->fd, &stat) < 0)
+        return -EIO;
+    uint64_t step = UINT64_C(1) << first;
+    for (uint64_t other = number + step; page_at(other) < (uint64_t)stat.st_size; other += step) {
+        unsigned d = (unsigned)__builtin_ctzll(other ^ number);
+        if (d < depth || d >= DEPTH_MAX)
+            continue; // shows nothing new
+        enum page_outcome outcome = read_page(index, other, page);
         if (outcome == PAGE_UNREADABLE)
             return -EIO;
         if (outcome == PAGE_DAMAGED || (outcome == PAGE_GOOD && page->state == PAGE_LIVE))
@@ -794,7 +746,8 @@ static bool apply(struct tuck_index *index, struct page *page, const struct dirt
         if (page->count == SLOTS)
             return false;
         at = page->count++;
-    } else if (page->slot[at].put_ns > record.put_ns && !is_from_future(page->slot[at].put_ns)) {
+    } else if (page->slot[at].put_ns > record.put_ns &&
+               !tuck_index__is_from_future(page->slot[at].put_ns)) {
         return true;
     }
     page->slot[at] = record;
@@ -912,10 +865,10 @@ static size_t take_back(struct tuck_index *index, const struct ordered *items, s
     size_t lost = 0;
     for (size_t i = 0; i < count; i++)
         if (items[i].item)
-            lost += !dirty_add(&index->dirty, items[i].item);
+            lost += !tuck_index__dirty_add(&index->dirty, items[i].item);
     for (size_t i = 0; i < newer.room; i++)
         if (newer.place[i].kind != DIRTY_NONE)
-            lost += !dirty_add(&index->dirty, &newer.place[i]);
+            lost += !tuck_index__dirty_add(&index->dirty, &newer.place[i]);
     free(newer.place);
     return lost;
 }
@@ -1057,7 +1010,7 @@ static void take_in_spool(struct tuck_index *index, int dirfd, const char *name)
     int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct spool_head head;
     if (fd < 0 || tuck_pread_full(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
-        head.magic != SPOOL_MAGIC || head.count > TUCK_INDEX_DIRTY_MAX)
+        head.magic != SPOOL_MAGIC || head.count > TUCK_INDEX_DIRTY_MAX - index->dirty.used)
         return; // perhaps still being written
     size_t len = (size_t)head.count * sizeof(struct record);
     TUCK_CLEANUP(tuck_free) struct record *records = malloc(len ? len : 1);
@@ -1069,13 +1022,12 @@ static void take_in_spool(struct tuck_index *index, int dirfd, const char *name)
         struct dirty item = {.kind = DIRTY_PUT, .is_spooled = true};
         memcpy(item.action.bytes, records[i].action, TUCK_ID_BYTES);
         entry_of(&records[i], &item.entry);
-        item.entry.epoch = 0; // nobody knows what became of the object since
-        item.entry.boot = 0;
-        is_whole = index->dirty.used < TUCK_INDEX_DIRTY_MAX / 2 && dirty_add(&index->dirty, &item);
+        item.entry.epoch = 0; // nobody knows which syncs its object has seen
+        is_whole = tuck_index__dirty_add(&index->dirty, &item);
     }
     count_dirty(index);
     if (!is_whole)
-        return; // the file stays until somebody has room for all of it
+        return;
     char(*grown)[25] = realloc(index->spools, (index->spool_count + 1) * sizeof(*grown));
     if (grown) {
         index->spools = grown;
@@ -1185,6 +1137,25 @@ void tuck_index_counters(struct tuck_index *index, const struct tuck_counters *a
     }
 }
 
+static void forget_everything(struct tuck_index *index) {
+    tuck_lock(&index->lock);
+    free(index->dirty.place);
+    index->dirty = (struct dirty_table){0};
+    count_dirty(index);
+    tuck_unlock(&index->lock);
+    int fd = tuck_open_beneath(index->dirfd, "spool", O_DIRECTORY | O_RDONLY, 0);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        tuck_close_fd(&fd);
+        return;
+    }
+    for (struct dirent *found; (found = readdir(dir));)
+        if (strlen(found->d_name) == 24)
+            (void)unlinkat(dirfd(dir), found->d_name, 0);
+    (void)closedir(dir);
+    forget_spools(index);
+}
+
 int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
     struct counters_page counters;
     char name[25];
@@ -1197,6 +1168,6 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
     if (status == 0)
         status = follow_file(index);
     if (status == 0)
-        forget_spools(index);
+        forget_everything(index);
     return status < 0 ? tuck_fail_os(err, -status, "begin a new index") : 0;
 }

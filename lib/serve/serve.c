@@ -221,7 +221,9 @@ static int serve_message(struct server *server, struct tuck_slice text, struct t
 }
 
 static int serve_body(struct server *server, struct tuck_slice piece, struct tuck_error *err) {
-    while (server->put && !server->flaw && piece.len > 0) {
+    if (!server->put || server->flaw)
+        return tuck_frame_doubt_body(server->frame, piece, err);
+    while (piece.len > 0) {
         size_t len = piece.len < DECODE_BYTES ? piece.len : DECODE_BYTES;
         size_t decoded;
         if (tuck_base64_add(&server->base64, (const char *)piece.data, len, server->decoded,

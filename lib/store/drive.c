@@ -116,7 +116,7 @@ static bool is_free(struct tuck_drive *drive) {
 // A damaged format file says nothing that is needed: it is written anew. A newer one means: hands
 // off.
 static int check_format(struct tuck_drive *drive, struct tuck_error *err) {
-    char text[4096];
+    char text[65536]; // the set of a newer tuck may be long
     int fd = tuck_open_beneath(drive->rootfd, "tuck.json", O_RDONLY | O_NONBLOCK, 0);
     if (fd == -ENOENT)
         return is_free(drive)
@@ -174,7 +174,7 @@ static char *choose_shown(const char *root, const char *gocache) {
     size_t len = gocache ? strlen(gocache) : 0;
     while (len > 0 && gocache[len - 1] == '/')
         len--;
-    if (len == 0 || (strncmp(root, gocache, len) == 0 && root[len] == '/'))
+    if (len == 0 || (strncmp(root, gocache, len) == 0 && root[len] == '/') || !is_utf8(gocache))
         return strdup(root);
     struct tuck_digest digest;
     struct tuck_output_id name;
@@ -554,7 +554,7 @@ static int open_body(struct tuck_stage *stage) {
     if (subdir < 0)
         return subdir;
     int fd = stage->drive->has_no_unnamed ? -EOPNOTSUPP : tuck_open_unnamed(subdir, 0444);
-    if (fd == -ENOENT) { // the directory was removed while we held it
+    if (fd == -ENOENT || fd == -EPERM) { // the directory was removed while we held it
         tuck_close_fd(&stage->drive->subdir[stage->output.bytes[0]]);
         subdir = open_subdir(stage->drive, stage->output.bytes[0]);
         fd = subdir < 0 ? subdir : tuck_open_unnamed(subdir, 0444);

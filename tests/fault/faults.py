@@ -11,10 +11,13 @@ import sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 
+LONG = bool(os.environ.get("TUCK_TEST_LONG"))
+if LONG:
+    os.environ.setdefault("TUCK_TEST_LIMIT", "900")  # before tap reads it
+
 from helper import Helper, action_id, default_command, expect_hit, expect_miss, expect_put, output_id  # noqa: E402
 from tap import need_program, need_root, skip  # noqa: E402
 
-LONG = bool(os.environ.get("TUCK_TEST_LONG"))
 SANITIZED = bool(os.environ.get("TUCK_TEST_SANITIZED"))
 SEED = int(os.environ.get("TUCK_TEST_SEED") or int.from_bytes(os.urandom(4), "big"))
 PROMPT = 20.0 if SANITIZED else 5.0  # seconds; an answer that takes longer counts as a hang

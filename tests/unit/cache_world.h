@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the tests of the cache share: bodies, puts and gets in one line, events as counts, and a log of the system
+ * calls that decide what a power cut leaves. Link with wrap: cache_wrap in meson.build.
+ */
+#pragma once
+#include "tests/unit/unit.h"
+
+#include "lib/cache/cache.h"
+
+struct body {
+    struct tuck_output_id output;
+    uint8_t *data;
+    size_t len;
+};
+
+struct body body_of(uint64_t number, size_t len);
+
+struct cache_world {
+    const char *dir;     // the cache's root, below gocache
+    const char *gocache; // a directory of its own
+    const char *tmp;     // TMPDIR, where private directories go
+};
+
+/** Sets TMPDIR. */
+struct cache_world cache_world_new(void);
+
+struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durability durability);
+
+/** Ends and closes it, as a helper at the end of its input. */
+void cache_end(struct tuck_cache *cache);
+
+/** How often an event came since the last cache_world_new(). */
+unsigned events_of(enum tuck_event_kind kind);
+
+/** Puts the body in parts of `part` bytes. Returns what tuck_put_commit() says. */
+int put_in_parts(struct tuck_cache *cache, uint64_t action, const struct body *body, size_t part,
+                 struct tuck_hit *ret_hit);
+
+/** Puts, and checks the answer. */
+struct tuck_hit put(struct tuck_cache *cache, uint64_t action, const struct body *body);
+
+/** Looks up, hashing if that must be; true if it is a hit, which must be this body, readable under its path. */
+bool get(struct tuck_cache *cache, uint64_t action, const struct body *body,
+         struct tuck_hit *ret_hit);
+
+// --- System calls --------------------------------------------------------------------------------
+
+enum call {
+    CALL_WRITE_OBJECT,  // into an object's file, named or not
+    CALL_NAME_OBJECT,   // an object gets its name
+    CALL_READ_OBJECT,   // for its verification
+    CALL_SYNC_OBJECT,   // an object's file
+    CALL_SYNC_OBJECTS,  // a directory of objects
+    CALL_SYNC_ALL,      // the file system
+    CALL_WRITE_ENTRIES, // pages of the index other than super page and counters
+    CALL_SYNC_ENTRIES,
+    CALL_ANSWER, // noted by a test: what came before was before the answer
+};
+
+/** The log since the last call of calls_forget(). */
+void calls_forget(void);
+size_t calls_count(enum call call);
+
+/** Place of the first or last such call in the log, SIZE_MAX if there is none. */
+size_t calls_first(enum call call);
+size_t calls_last(enum call call);
+void calls_note(enum call call);
+
+/** Waits until there are as many such calls as this; false after ten seconds. */
+bool calls_wait(enum call call, size_t count);
+
+/** Writes below this path fail for lack of space, NULL: none does. */
+void kernel_fill(const char *path);
+
+/** Syncs of the file system fail. */
+void kernel_break_syncs(bool do_break);
+
+/** As in index_world.h. */
+void kernel_pretend_boot(int boot);
