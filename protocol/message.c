@@ -136,10 +136,11 @@ static size_t number_len(const char *text) {
 // JSON knows numbers of any size, jansson those of a machine. Those that are too large for it become false: harmless in a
 // field that we ignore, and no number in one that we need.
 static json_t *load_with_large_numbers(struct tuck_slice text, json_error_t *why) {
-    char *copy = malloc(text.len);
+    char *copy = malloc(text.len + 1); // ends with a NUL, for strspn()
     if (!copy)
         return NULL;
     memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
     bool is_string = false;
     for (size_t i = 0; i < text.len; i++) {
         if (copy[i] == '\\' && is_string)

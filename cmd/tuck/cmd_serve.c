@@ -187,13 +187,13 @@ static int serve(int out, int argc, char **argv) {
 int tuck_command_serve(int argc, char **argv) {
     struct tuck_error err = {0};
     fill_standard_descriptors();
-    nothing_to_read = open("/dev/null", O_RDONLY | O_CLOEXEC);
     set_signals();
     int out = take_stdout();
     if (out < 0) {
         tuck_say("cannot take hold of stdout: %s", strerror(errno));
         return TUCK_EXIT_FAILED;
     }
+    nothing_to_read = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (tuck_serve_hello(out, &err) < 0) {
         tuck_say("%s", err.text);
         return TUCK_EXIT_FAILED;

@@ -55,13 +55,14 @@ bool tuck_index__dirty_add(struct dirty_table *table, const struct dirty *item) 
             kind = DIRTY_PUT;
         }
         struct tuck_entry before = present->entry;
+        bool was_good = present->is_known_good && before.put_ns == item->entry.put_ns;
         present->entry = item->entry;
-        if (item->kind == DIRTY_TOUCH && present->is_known_good && !item->is_known_good) {
-            present->entry.boot = before.boot; // a use takes nothing back
+        if (was_good && !item->is_known_good) { // a use takes nothing back
+            present->entry.boot = before.boot;
             present->entry.file_tag = before.file_tag;
             present->entry.is_synced = before.is_synced;
         }
-        present->is_known_good |= item->is_known_good;
+        present->is_known_good = was_good || item->is_known_good;
         present->is_spooled &= item->is_spooled;
         present->kind = kind;
         return true;

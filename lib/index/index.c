@@ -1137,10 +1137,15 @@ void tuck_index_counters(struct tuck_index *index, const struct tuck_counters *a
     }
 }
 
-static void forget_everything(struct tuck_index *index) {
+// What waits in the spool belongs to the cache that is cleared; what this process has recorded does not.
+static void forget_spooled(struct tuck_index *index) {
     tuck_lock(&index->lock);
-    free(index->dirty.place);
+    struct dirty_table before = index->dirty;
     index->dirty = (struct dirty_table){0};
+    for (size_t i = 0; i < before.room; i++)
+        if (before.place[i].kind != DIRTY_NONE && !before.place[i].is_spooled)
+            (void)!tuck_index__dirty_add(&index->dirty, &before.place[i]); // fitted before
+    free(before.place);
     count_dirty(index);
     tuck_unlock(&index->lock);
     int fd = tuck_open_beneath(index->dirfd, "spool", O_DIRECTORY | O_RDONLY, 0);
@@ -1168,6 +1173,6 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
     if (status == 0)
         status = follow_file(index);
     if (status == 0)
-        forget_everything(index);
+        forget_spooled(index);
     return status < 0 ? tuck_fail_os(err, -status, "begin a new index") : 0;
 }

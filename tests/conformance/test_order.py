@@ -410,26 +410,30 @@ def a_directory_of_a_newer_layout_is_left_alone_and_the_build_served_beside(dire
 
 @case("O-09")
 def somebody_elses_files_in_the_directory_are_left_alone(directory):
-    with Place(directory) as place:
-        # Go's own cache, in the same directory.
-        place.root = place.gocache
-        for name, text in (("README", "This directory holds cached build artifacts from the Go build system.\n"),
-                           ("trim.txt", "1795000000"), ("testexpire.txt", "1795000000000000000\n"),
-                           ("ab/" + "ab" * 32 + "-a", "v1 ...\n"), ("ab/" + "ab" * 32 + "-d", "output"),
-                           ("cd/" + "cd" * 32 + "-d", ""), ("fuzz/corpus", "seed"), ("objects-of-mine", "x")):
-            os.makedirs(os.path.dirname(os.path.join(place.root, name)), exist_ok=True)
-            with open(os.path.join(place.root, name), "w") as file:
-                file.write(text)
-        before = tree(place.root)
-        for _ in range(2):
-            with place.session() as session:
-                works(session, "beside go")
-                expect_put(session.put(KNOWN, KNOWN_BODY), KNOWN_BODY)
-                assert session.finish() == 0
-            after = tree(place.root)
-            assert {name: after.get(name) for name in before} == before, "a file of somebody else was touched"
-        with place.session() as session:
-            expect_hit(session.get(KNOWN), KNOWN_BODY)
+    """Put there before the first use they keep the cache out, later they lie beside it: untouched either way."""
+    for planted_first in (True, False):
+        with Place(os.path.join(directory, str(planted_first))) as place:
+            place.root = place.gocache # Go's own cache, in the same directory
+            if not planted_first:
+                with place.session() as session:
+                    expect_put(session.put(KNOWN, KNOWN_BODY), KNOWN_BODY)
+                    assert session.finish() == 0
+            for name, text in (("trim.txt", "1795000000"), ("testexpire.txt", "1795000000000000000\n"),
+                               ("ab/" + "ab" * 32 + "-a", "v1 ...\n"), ("ab/" + "ab" * 32 + "-d", "output"),
+                               ("cd/" + "cd" * 32 + "-d", ""), ("fuzz/corpus", "seed"), ("objects-of-mine", "x")):
+                os.makedirs(os.path.dirname(os.path.join(place.root, name)), exist_ok=True)
+                with open(os.path.join(place.root, name), "w") as file:
+                    file.write(text)
+            before = {name: kept for name, kept in tree(place.root).items() if not name.startswith(("index", "leases"))}
+            for _ in range(2):
+                with place.session() as session:
+                    works(session, "beside go")
+                    expect_put(session.put(KNOWN, KNOWN_BODY), KNOWN_BODY)
+                    if not planted_first:
+                        expect_hit(session.get(KNOWN), KNOWN_BODY)
+                    assert session.finish() == 0
+                after = tree(place.root)
+                assert {name: after.get(name) for name in before} == before, "a file of somebody else was touched"
 
 
 run(__name__)

@@ -93,7 +93,7 @@ static const char *expect_flags(int argc, char **argv, char **ret_kept, int *ret
             else if (!*rest && i + 1 < argc)
                 found = argv[++i];
             is_taken = found || !*rest;
-            if (found && !value && strcmp(wanted, name) == 0)
+            if (found && strcmp(wanted, name) == 0) // of two the last counts
                 value = found;
         }
         if (!is_taken)
