@@ -41,6 +41,8 @@ int tuck_write_all(int fd, const void *data, size_t len, const volatile int *sto
             return -errno;
         at += n;
         len -= (size_t)n;
+        if (len > 0 && stop && *stop) // a pipe that took a part is full
+            return -EINTR;
     }
     return 0;
 }
