@@ -167,8 +167,9 @@ def a_full_drive_at_the_end_is_no_err_in_the_answer_to_close(directory):
 @case("C-05", "C-04")
 def everything_that_came_before_close_is_answered_before_it(directory):
     model = {action_id(f"b{i}"): bytes_of(f"b{i}", 100 if i % 20 else 400_000) for i in range(120)}
+    large = {action_id(f"large {i}"): bytes_of(f"large {i}", 2_000_000) for i in range(6)}
     with Place(directory) as place:
-        for path in place.fill(model).values():
+        for path in place.fill(model | large).values():
             os.utime(path)  # large ones have to be looked at again, which takes its time
         with place.session() as session:
             raw, numbers = b"", []
@@ -176,6 +177,9 @@ def everything_that_came_before_close_is_answered_before_it(directory):
                 for make in (session.get_bytes, lambda a, n: session.put_bytes(action_id(f"more {i}"), body, n)):
                     numbers.append(session.id())
                     raw += make(action, numbers[-1])
+            for action in large:
+                numbers.append(session.id())
+                raw += session.get_bytes(action, numbers[-1])
             last = session.id()
             session.send(raw + CLOSE % last)
             assert not session.answer_to(last).get("Err")
@@ -241,6 +245,25 @@ def the_end_of_input_without_close_loses_nothing_that_was_received_in_full(direc
                 for number, (action, body) in enumerate(model.items(), 1):
                     if number in answered:
                         expect_hit(session.get(action), body)
+
+
+@case("C-06", "C-01", "O-06")
+def the_next_helper_finds_everything_as_soon_as_the_client_is_free_to_start_it(directory):
+    # The client waits for the end of stdout, not for the helper's: the next go command may run before that is gone.
+    with Place(directory) as place:
+        for round_ in range(16):
+            model = {action_id(f"{round_} {i}"): b"body %d %d" % (round_, i) for i in range(150)}
+            with place.session() as next_one, place.session() as session:
+                expect_put(session.put(action_id("object"), b"object"), b"object")
+                for answer in session.put_all(model).values():
+                    assert answer.get("DiskPath"), answer
+                if round_ % 2:
+                    assert not session.close().get("Err")
+                else:
+                    session.eof()
+                    session.wait_stdout_eof()
+                for action, answer in next_one.get_all(model).items():
+                    expect_hit(answer, model[action])
 
 
 @case("C-07", "C-06")
