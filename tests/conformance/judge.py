@@ -10,7 +10,7 @@ untruth about anything that was ever sent, and works. A test only adds what its 
 
 Everything here judges any helper (TUCK_HELPER). What only tuck promises is asked of tuck alone (TUCK).
 """
-import calendar, collections, contextlib, fcntl, hashlib, json, os, re, select, shutil, struct, subprocess, sys
+import base64, calendar, collections, contextlib, fcntl, hashlib, json, os, re, select, shutil, struct, subprocess, sys
 import termios, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
@@ -24,7 +24,8 @@ SANITIZED = os.environ.get("TUCK_TEST_SANITIZED") == "1"
 TUCK = not os.environ.get("TUCK_HELPER")  # the helper under test is tuck: its own promises count as well
 PROMPT = 20.0 if SANITIZED else 5.0       # seconds; whatever takes longer counts as a hang
 SLOWDOWN = 10 if SANITIZED else 1         # of figures that are about speed
-MEMORY = (64 if SANITIZED else 16) << 20  # bytes of its own that a helper may take, whatever it is sent
+# Bytes of its own that a helper may take, whatever it is sent; others need only stay below the largest body.
+MEMORY = (64 if SANITIZED else 16 if TUCK else 48) << 20
 NOBODY = 65534
 
 KNOWN = action_id("known")  # put before every provocation, and still there after it
@@ -355,6 +356,31 @@ class Session(Helper):
         self.judge()
 
 
+def send_large_put(session, action, size):
+    """Sends a put of any size without ever holding all of it; returns its ID and the output id."""
+    block = bytes_of("block", 3 << 20)  # a multiple of three: its base64 can be repeated
+    count, rest = divmod(size, len(block))
+    digest = hashlib.sha256()
+    for _ in range(count):
+        digest.update(block)
+    digest.update(block[:rest])
+    number = session.id()
+    session.send(session.line(ID=number, Command="put", ActionID=b64(action), OutputID=b64(digest.digest()),
+                              BodySize=size) + b'"')
+    encoded = base64.b64encode(block)
+    for _ in range(count):
+        session.send(encoded)
+    session.send(base64.b64encode(block[:rest]) + b'"\n')
+    return number, digest.digest()
+
+
+def check_file(path, identity, size):
+    """The file has this size and SHA-256; for those that one does not want in memory."""
+    assert os.path.getsize(path) == size
+    with open(path, "rb") as file:
+        assert hashlib.file_digest(file, "sha256").digest() == identity, f"wrong bytes in {path}"
+
+
 def write_until_it_stays_full(process, parts, patience):
     """
     Writes as long as the helper takes input. Returns what was not written once nothing was taken for `patience`
@@ -452,7 +478,7 @@ def provoke(place, raw, *numbers, never=(), env=None, is_last=False, **more):
         if not TUCK:  # that what was read is answered although the input ends is another case; tuck is not spared
             with contextlib.suppress(AssertionError):
                 for number in (*numbers, *probes):
-                    session.answer_to(number, 1)
+                    session.answer_to(number, 0.1 if is_last else 1)
     return Verdict(session, probes)
 
 

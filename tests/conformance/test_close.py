@@ -218,7 +218,7 @@ def requests_after_close_are_ignored_or_answered_with_err(directory):
                     status = session.wait(PROMPT)
                 assert status == 0, (more[:40], session.stderr_raw)
                 said = [answer for answer in session.said() if answer["ID"] >= 50]
-                assert said[0]["ID"] == 50 and not said[0].get("Err"), said
+                assert said and said[0]["ID"] == 50 and not said[0].get("Err"), said
                 assert all(answer.get("Err") for answer in said[1:]), said
                 assert not TUCK or len(said) == 1, f"promised to be ignored: {said}"
         place.must[KNOWN] = KNOWN_BODY
@@ -300,6 +300,11 @@ def until_exit(process, seconds=PROMPT):
     return process.returncode
 
 
+def is_fair_end(status):
+    """By its own will; the signal of the broken pipe is as good as long as nothing is lost, but tuck does without."""
+    return 0 <= status < 128 or (not TUCK and status == -signal.SIGPIPE)
+
+
 @case("C-10", "C-06")
 def a_client_that_is_gone_ends_it_and_costs_nothing_that_was_answered(directory):
     with Place(directory) as place:
@@ -322,7 +327,7 @@ def a_client_that_is_gone_ends_it_and_costs_nothing_that_was_answered(directory)
                     process.stdin.close()
             status = until_exit(process)
             told = process.stderr.read()
-            assert 0 <= status < 128, f"ended by a signal: {status}"
+            assert is_fair_end(status), f"ended by a signal: {status}"
             assert b"Sanitizer" not in told and b"runtime error" not in told, told
             with place.session() as session:
                 for action, body in model.items():
@@ -350,8 +355,7 @@ def a_stdout_that_was_never_read_and_breaks_does_not_keep_it_running(directory):
         assert fill_both_pipes(process)
         process.stdout.close()
         process.stdin.close()
-        status = until_exit(process)
-        assert 0 <= status < 128, status
+        assert is_fair_end(until_exit(process)), process.returncode
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """How requests lie in the stream, how they are cut, and what may stand in them beside what the go command writes."""
-import base64, hashlib, itertools, json, os, re
+import base64, itertools, json, os, re
 
-from judge import (KNOWN, KNOWN_BODY, LONG, PROMPT, TUCK, Memory, Place, about, bytes_of, expect_hit_in_order,
-                   provoke, remark, works)
+from judge import (KNOWN, KNOWN_BODY, LONG, PROMPT, TUCK, Memory, Place, about, bytes_of, check_file,
+                   expect_hit_in_order, provoke, remark, send_large_put, works)
 from helper import EMPTY_ID, action_id, b64, expect_hit, expect_miss, expect_put, output_id
 from tap import case, run
 
@@ -135,42 +135,18 @@ def bodies_of_every_small_length_come_back(directory):
             expect_hit(session.get(action_id(size)), body)
 
 
-def stream_put(session, action, size, timeout):
-    """Puts a body of any size without ever holding all of it; returns the file's path after comparing it."""
-    block = bytes_of("block", 3 << 20)  # a multiple of three: its base64 can be repeated
-    count, rest = divmod(size, len(block))
-    digest = hashlib.sha256()
-    for _ in range(count):
-        digest.update(block)
-    digest.update(block[:rest])
-    number = session.id()
-    session.send(session.line(ID=number, Command="put", ActionID=b64(action), OutputID=b64(digest.digest()),
-                              BodySize=size) + b'"')
-    encoded = base64.b64encode(block)
-    for _ in range(count):
-        session.send(encoded)
-    session.send(base64.b64encode(block[:rest]) + b'"\n')
-    answer = session.answer_to(number, timeout)
-    assert not answer.get("Err"), answer
-    check_file(answer["DiskPath"], digest.digest(), size)
-    hit = session.get(action, timeout)
-    assert hit.get("OutputID") == b64(digest.digest()) and hit.get("Size") == size, hit
-    return hit["DiskPath"]
-
-
-def check_file(path, identity, size):
-    assert os.path.getsize(path) == size
-    with open(path, "rb") as file:
-        assert hashlib.file_digest(file, "sha256").digest() == identity, f"wrong bytes in {path}"
-
-
 @case("F-20", limit=600)
 def a_body_of_any_size_is_taken_in_constant_memory(directory):
     sizes = [64 << 20] + ([1 << 30] if LONG else [])
     for size in sizes:
         with Place(os.path.join(directory, str(size))) as place, place.session() as session:
             with Memory(session) as memory:
-                stream_put(session, action_id("large"), size, 300)
+                number, identity = send_large_put(session, action_id("large"), size)
+                answer = session.answer_to(number, 300)
+                assert not answer.get("Err"), answer
+                check_file(answer["DiskPath"], identity, size)
+                hit = session.get(action_id("large"), 300)
+                assert hit.get("OutputID") == b64(identity) and hit.get("Size") == size, hit
                 works(session, "after a large body")
             remark(f"{size >> 20} MiB in {memory.peak / 2**20:.1f} MiB of memory")
             assert session.finish() == 0

@@ -290,6 +290,8 @@ def nothing_is_written_through_links_that_others_planted(directory):
 def a_parent_that_everybody_may_write_makes_no_cache_that_everybody_may_write(directory):
     os.chmod(directory, 0o1777)
     for name, mode in (("new", None), ("of everybody", 0o777), ("of a group", 0o770)):
+        if mode and not TUCK:
+            continue  # the user's own doing
         with Place(os.path.join(directory, name)) as place:
             os.chmod(place.directory, 0o1777)
             if mode:
@@ -384,7 +386,7 @@ def limit(which, value):
 
 @case("X-10", "P-17")
 def few_descriptors_cost_at_most_the_put(directory):
-    for count in (32, 16, 12, 10, 8, 7, 6, 5, 4):
+    for count in (32, 16, 12, 10, 8, 7, 6, 5, 4) if TUCK else (32,):
         with Place(os.path.join(directory, str(count))) as place:
             place.fill({KNOWN: KNOWN_BODY})
             stored = a_limited_session(place, limit(resource.RLIMIT_NOFILE, count), f"{count} descriptors")
@@ -413,7 +415,7 @@ def little_address_space_costs_at_most_the_put(directory):
     if SANITIZED:
         skip("the sanitizer needs its own address space")
     started = 0
-    for megabytes in (3, 4, 5, 6, 8, 12, 16, 64):
+    for megabytes in (3, 4, 5, 6, 8, 12, 16, 64) if TUCK else (64, 256, 1024, 4096):
         with Place(os.path.join(directory, str(megabytes))) as place:
             place.fill({KNOWN: KNOWN_BODY})
             stored = a_limited_session(place, limit(resource.RLIMIT_AS, megabytes << 20), f"{megabytes} MiB", True)
@@ -546,7 +548,7 @@ def nobody_else_may_write(top):
 
 @case("X-12")
 def under_any_umask_objects_are_readable_by_their_user_and_writable_by_nobody_else(directory):
-    for mask in (0o000, 0o022, 0o077, 0o777, 0o277):
+    for mask in (0o000, 0o022, 0o077) + ((0o777, 0o277) if TUCK else ()):
         place = Place(os.path.join(directory, oct(mask)))
         user = plain_user(place)
 

@@ -120,7 +120,8 @@ def a_reader_of_an_object_sees_no_change_while_it_is_put_again(directory):
                         expect_err(session.answer_to(number))
                     reader.sees_no_change()
                     assert session.finish() == 0
-            assert os.stat(path).st_ino == reader.status[0], "a valid object was replaced"
+            if TUCK:  # others may put an equal file in its place
+                assert os.stat(path).st_ino == reader.status[0], "a valid object was replaced"
             reader.close()
 
 
