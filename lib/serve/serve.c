@@ -346,6 +346,7 @@ int tuck_serve(struct tuck_cache *cache, const struct tuck_serve_options *option
         server->options = options;
         status = converse(server, err);
         end_slow(server);
+        tuck_count(tuck_cache_counters(cache), TUCK_COUNT_helpers, 1);
         tuck_cache_end(cache);
         if (status == 0 && server->is_closing)
             answer(server, &(struct tuck_answer){.kind = TUCK_ANSWER_CLOSE, .id = server->close_id},
