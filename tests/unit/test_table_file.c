@@ -149,6 +149,8 @@ static void another_process_finds_in_the_file_what_this_one_wrote(void **state) 
     assert_int_equal(all.keys[2], 3);
     assert_int_equal(all.values[2], 13);
     assert_int_equal(all.uses[2], 1);
+    assert_int_equal(all.flags[1], 0);
+    assert_int_equal(all.flags[2], TUCK_TABLE_SLIDING);
     assert_int_equal(tuck_table_next_deadline_ns(table), tuck_clock_mono_ns() + 2 * HOUR_NS);
     tuck_table_free(table);
 }
@@ -228,6 +230,8 @@ static void an_empty_table_has_a_file_too(void **state) {
     assert_int_equal(tuck_table_write(table, fd, NULL), 0);
     assert_int_equal(tuck_table_read(table, fd, NULL), 0);
     assert_int_equal(tuck_table_count(table), 0);
+    assert_int_equal(pwrite(fd, "?", 1, lseek(fd, 0, SEEK_END)), 1);
+    assert_int_equal(tuck_table_read(table, fd, NULL), TUCK_ECORRUPT);
     (void)close(fd);
     tuck_table_free(table);
 }

@@ -194,6 +194,8 @@ static void what_happens_during_a_load_wins(void **state) {
             assert_int_equal(callers[j].value, cases[i].result);
         }
         assert_int_equal(peek(table, 1), cases[i].stays);
+        if (cases[i].stays)
+            assert_int_equal(list_of(table, TUCK_TABLE_MOST_USED_FIRST).uses[0], 1); // found by it
         assert_int_equal(witness.count, 1);
         assert_seen(0, cases[i].reason, 1, 11);
         tuck_table_clear(table);
@@ -209,6 +211,23 @@ static void what_happens_during_a_load_wins(void **state) {
         assert_int_equal(witness.count, 0);
         tuck_table_free(table);
     }
+}
+
+static void touch_another_meanwhile(struct tuck_table *table, uint64_t key) {
+    key++;
+    add(table, key, 12, 0, 0);
+    assert_int_equal(tuck_table_delete(table, &key, NULL), 0);
+}
+
+static void what_happens_to_another_key_is_nothing_to_a_load(void **state) {
+    (void)state;
+    struct tuck_table *table = make(10);
+    struct source source = {.value = 11, .meanwhile = touch_another_meanwhile, .table = table};
+    struct tuck_table_loader loader = loader_of(&source, 0, 0);
+    uint64_t one = 1;
+    assert_int_equal(tuck_table_load(table, &one, &loader, NULL, NULL), 0);
+    assert_int_equal(get(table, 1), 11);
+    tuck_table_free(table);
 }
 
 static void load_meanwhile(struct tuck_table *table, uint64_t key) {
@@ -241,6 +260,7 @@ static const struct CMUnitTest tests[] = {
                            world_begin),
     cmocka_unit_test_setup(a_remembered_lack_is_no_item, world_begin),
     cmocka_unit_test_setup(what_happens_during_a_load_wins, world_begin),
+    cmocka_unit_test_setup(what_happens_to_another_key_is_nothing_to_a_load, world_begin),
     cmocka_unit_test_setup(a_load_within_the_load_of_its_own_key_fails_and_of_another_works,
                            world_begin),
 };
