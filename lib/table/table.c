@@ -417,10 +417,10 @@ int tuck_table_extend(struct tuck_table *table, const void *key, uint64_t span_n
 // What is being loaded was overtaken. NULL: for every key.
 static void cut_off(struct tuck_table *table, const void *key, enum tuck_table_reason reason) {
     for (struct flight *flight = table->flights; flight; flight = flight->next) {
-        if (flight->is_cut_off || (key && memcmp(flight->key, key, table->options.key_bytes) != 0))
-            continue;
-        flight->is_cut_off = true;
-        flight->reason = reason;
+        if (!key || memcmp(flight->key, key, table->options.key_bytes) == 0) {
+            flight->is_cut_off = true;
+            flight->reason = reason;
+        }
     }
 }
 

@@ -17,8 +17,8 @@
  * then what was least recently added or used.
  *
  * Threads: every function from any thread, but tuck_table_free(). There is one lock; callbacks and
- * loaders run without it, on the thread whose call caused them, and may call the table. Nothing but
- * tuck_table_load() waits.
+ * loaders run without it (but with whatever else their caller holds), on the thread whose call
+ * caused them, and may call the table. Nothing but tuck_table_load() waits.
  */
 #pragma once
 #include "lib/base/error.h"
@@ -36,7 +36,7 @@ enum tuck_table_reason {
     TUCK_TABLE_DELETED,
     TUCK_TABLE_REPLACED, // by a value added under its key
     TUCK_TABLE_CLEARED,  // also by tuck_table_free()
-    TUCK_TABLE_EVICTED,  // to make room
+    TUCK_TABLE_EVICTED,  // to make room, or for want of memory to keep what was loaded
 };
 
 enum tuck_table_flags {
@@ -87,7 +87,7 @@ int tuck_table_extend(struct tuck_table *table, const void *key, uint64_t span_n
  * *ret_value (may be NULL), or TUCK_TABLE_ABSENT. */
 int tuck_table_delete(struct tuck_table *table, const void *key, void *ret_value);
 
-/** Deletes everything. */
+/** Deletes everything, and forgets what all loads ended with. */
 void tuck_table_clear(struct tuck_table *table);
 
 // --- Loading -------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ struct tuck_table_row {
     const void *value;
     uint64_t span_ns;     // 0: for ever, and no deadline
     uint64_t deadline_ns; // by the wall clock
-    uint64_t uses;        // since it was added
+    uint64_t uses;        // since it was added, in whatever process
     unsigned flags;       // TUCK_TABLE_SLIDING or 0
 };
 
@@ -148,15 +148,16 @@ enum tuck_table_order {
 };
 
 /** Calls each() for every item whose life is not over, until it returns false. The rows are those
- * of one moment, copied, so that each() may use the table. 0, or TUCK_ENOMEM. */
+ * of one moment: all are copied at once under the lock, and each() may use the table. 0, or
+ * TUCK_ENOMEM. */
 TUCK_CHECKED int tuck_table_rows(struct tuck_table *table, enum tuck_table_order order,
                                  bool (*each)(void *arg, const struct tuck_table_row *row),
                                  void *arg, struct tuck_error *err);
 
 /** Takes in a row as most recently used, for what is left of its life by the wall clock: nothing if
  * that clock has passed the deadline, by itself or because somebody moved it; and never more than
- * the span, wherever it was moved back to. 0, TUCK_TABLE_ABSENT if its life is over,
- * TUCK_TABLE_PRESENT, or TUCK_ENOMEM. */
+ * the span, wherever it was moved back to; that again at each restart until the table's rows are
+ * stored anew. 0, TUCK_TABLE_ABSENT if its life is over, TUCK_TABLE_PRESENT, or TUCK_ENOMEM. */
 TUCK_CHECKED int tuck_table_restore(struct tuck_table *table, const struct tuck_table_row *row,
                                     struct tuck_error *err);
 
