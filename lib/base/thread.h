@@ -11,6 +11,7 @@
 enum tuck_lock_rank {
     TUCK_RANK_SERVE = 1, // serve: slow queue
     TUCK_RANK_CACHE,     // cache: known objects, private entries, flusher's orders
+    TUCK_RANK_LRU,       // lru: the caches of one group
     TUCK_RANK_INDEX,     // index: dirty entries
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
 };

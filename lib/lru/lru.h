@@ -13,11 +13,12 @@
  * Flush dependencies. Each change gets the next number of its cache. tuck_lru_depend(a, b, n) says:
  * what becomes dirty in `a` from now on waits until `b` has flushed its changes up to n. Flushing or
  * evicting one item of `a` then flushes no more of `b` than that. Both directions may be declared;
- * where `b` itself waits for `a`, that older order is carried out first, so that no two changes can
- * ever wait for each other. A change is never lost: what cannot be flushed, or what it waits for,
- * stays dirty.
+ * where `b` itself may wait for `a`, that older order is carried out first, so that no two changes
+ * can ever wait for each other. A change is never lost: what cannot be flushed, or what it waits
+ * for, stays dirty.
  *
- * Threads: every function from any thread; functions that call the back end block on it.
+ * Threads: every function from any thread; functions that call the back end block on it. The lock
+ * has the rank TUCK_RANK_LRU.
  */
 #pragma once
 #include "lib/base/error.h"
@@ -38,6 +39,8 @@ struct tuck_lru_flushed {
     int status;        // set by flush(): 0 written; TUCK_LRU_BUSY not now; < 0 failed. Is 0 before
 };
 
+/** Called without the lock. None of these may call a cache of the group. Keys and values are aligned
+ * for any type. */
 struct tuck_lru_ops {
     /** Reads a value. One call for each key at a time, others wait for its result; loads of other
      * keys go on beside it. 0, TUCK_LRU_ABSENT, or < 0, which all that wait get. NULL: whatever is
@@ -45,25 +48,25 @@ struct tuck_lru_ops {
     int (*load)(void *backend, const void *key, void *ret_value, struct tuck_error *err);
 
     /** Writes dirty items, given in the order in which they first became dirty, and sets the status
-     * of each; *err is for the first that failed. What they depend on has been flushed. One call for
-     * each cache at a time. */
+     * of each; *err (may be NULL) is for the first that failed. What they depend on has been
+     * flushed. One call for each cache at a time. */
     void (*flush)(void *backend, struct tuck_lru_flushed *items, size_t count,
                   struct tuck_error *err);
 
-    /** The value leaves the cache, not to be written: evicted after it was flushed, or invalidated.
-     * NULL: nothing to do. Must not call the cache. */
+    /** The value has left the cache, not to be written: evicted after it was flushed, or
+     * invalidated. NULL: nothing to do. */
     void (*drop)(void *backend, const void *key, const void *value);
 };
 
 struct tuck_lru_options {
     const struct tuck_lru_ops *ops;
     void *backend;
-    size_t key_bytes;                        // keys are compared byte by byte
+    size_t key_bytes; // keys are compared byte by byte
     size_t value_bytes;
-    uint64_t (*weigh)(const void *value);    // what counts towards limit_bytes; NULL: value_bytes
-    size_t limit_items;                      // at least 1
-    uint64_t limit_bytes;                    // 0: no such limit
-    uint64_t dirty_age_ns;                   // how long a change may wait, see tuck_lru_due_ns()
+    uint64_t (*weigh)(const void *value); // what counts towards limit_bytes; NULL: value_bytes
+    size_t limit_items;                   // at least 1
+    uint64_t limit_bytes;                 // 0: no such limit
+    uint64_t dirty_age_ns;                // how long a change may wait, see tuck_lru_due_ns()
 };
 
 /** Caches of one group may depend on each other. The group outlives them. */
@@ -74,7 +77,8 @@ void tuck_lru_group_free(struct tuck_lru_group *group);
 TUCK_CHECKED int tuck_lru_new(struct tuck_lru_group *group, const struct tuck_lru_options *options,
                               struct tuck_lru **ret_lru, struct tuck_error *err);
 
-/** Drops everything, what is dirty too: flush before. Nothing may be held. Accepts NULL. */
+/** Drops everything, what is dirty too: flush before. Nothing may be held, and nobody may be
+ * flushing it or what depends on it. Accepts NULL. */
 void tuck_lru_free(struct tuck_lru *lru);
 
 // --- Values --------------------------------------------------------------------------------------
@@ -82,7 +86,7 @@ void tuck_lru_free(struct tuck_lru *lru);
 /** Finds a value, loading it if it is not here; it becomes the most recently used. 0 with a copy in
  * *ret_value (may be NULL), an outcome, or what load() failed with: then nothing is kept, and the
  * next one tries again. If ret_item is not NULL the item is held until tuck_lru_release() and not
- * evicted before. */
+ * evicted before. Keeps the limits as tuck_lru_change() does. */
 TUCK_CHECKED int tuck_lru_get(struct tuck_lru *lru, const void *key, void *ret_value,
                               struct tuck_lru_item **ret_item, struct tuck_error *err);
 void tuck_lru_release(struct tuck_lru *lru, struct tuck_lru_item *item);
@@ -92,7 +96,8 @@ TUCK_CHECKED int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_
 
 enum tuck_lru_verdict {
     TUCK_LRU_KEEP,  // nothing has changed
-    TUCK_LRU_CLEAN, // this is the value, and the back end has it already: what was dirty is done with
+    TUCK_LRU_CLEAN, // this is the value, and the back end has it already: what was dirty is done
+                    // with. While an older value is being flushed it counts as TUCK_LRU_DIRTY
     TUCK_LRU_DIRTY, // this is the value, and it is to be flushed
 };
 
@@ -100,8 +105,8 @@ enum tuck_lru_verdict {
  * one (if not, zeros), and says what becomes of it; it runs under the group's lock and must do
  * nothing but that. A value that is being loaded is waited for; none is loaded for this. The change's
  * number comes back in *ret_seq (may be NULL): the last change's if nothing became dirty. Never
- * evicts by flushing: the limits are exceeded where all is dirty or held, until tuck_lru_trim().
- * TUCK_ENOMEM leaves all as it was. */
+ * evicts by flushing: of what is clean, the least recently used goes, so that the limits are exceeded
+ * where the rest is dirty or held, until tuck_lru_trim(). TUCK_ENOMEM leaves all as it was. */
 TUCK_CHECKED int tuck_lru_change(struct tuck_lru *lru, const void *key,
                                  enum tuck_lru_verdict (*change)(void *arg, void *value,
                                                                  bool is_present),
@@ -120,10 +125,11 @@ void tuck_lru_walk_dirty(struct tuck_lru *lru,
 
 // --- Flushing ------------------------------------------------------------------------------------
 
-/** What becomes dirty in `lru` from now on is flushed after the changes of `first` up to `seq`. If
- * `first` waits, directly or through others, for changes of `lru`, those are flushed now; that fails
- * as tuck_lru_flush() does, and nothing is declared then. Both are of one group; a cache cannot
- * depend on itself. */
+/** What becomes dirty in `lru` from now on is flushed after the changes of `first` up to `seq`, or
+ * up to its last one if that is less. If `first` may wait, directly or through others, for changes of
+ * `lru`, those of `first` up to `seq` are flushed now with what they depend on; that fails as
+ * tuck_lru_flush() does, and nothing is declared then. TUCK_EINVAL: they are not two caches of one
+ * group, or `lru` depends on four others already. */
 TUCK_CHECKED int tuck_lru_depend(struct tuck_lru *lru, struct tuck_lru *first, uint64_t seq,
                                  struct tuck_error *err);
 
@@ -132,17 +138,17 @@ TUCK_CHECKED int tuck_lru_depend(struct tuck_lru *lru, struct tuck_lru *first, u
  * wait for the next one. 0, TUCK_LRU_BUSY, or the first failure. */
 TUCK_CHECKED int tuck_lru_flush(struct tuck_lru *lru, uint64_t seq, struct tuck_error *err);
 
-/** Evicts what was least recently used until the limits are kept, flushing what is dirty and what it
- * depends on, no more. What is held stays, so that the limits may still be exceeded. As
- * tuck_lru_flush(). */
+/** Evicts until the limits are kept: what is clean, least recently used first, then in the same
+ * order what is dirty, flushing it and what it depends on, no more. What is held stays, so that the
+ * limits may still be exceeded. As tuck_lru_flush(). */
 TUCK_CHECKED int tuck_lru_trim(struct tuck_lru *lru, struct tuck_error *err);
 
 /** When the oldest change will have waited for dirty_age_ns (monotonic ns), UINT64_MAX if nothing is
- * dirty. */
+ * dirty. After a failed flush that lies in the past: when to try again is the caller's choice. */
 uint64_t tuck_lru_due_ns(struct tuck_lru *lru);
 
 struct tuck_lru_stats {
-    size_t items, dirty, held;
+    size_t items, dirty, held; // held: or being loaded
     uint64_t bytes, dirty_bytes;
     uint64_t hits, loads, load_failures, evictions, flushed, flush_failures;
 };
