@@ -20,8 +20,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 /* guarded by lock */
 static unsigned waiting;
-static char log_text[2][64 * 1024];
-static size_t log_len;
+static struct write record[10000];
+static size_t record_count;
+static unsigned calls;
 
 static _Thread_local unsigned allocations_left;
 static _Thread_local bool has_failed_allocation;
@@ -139,6 +140,7 @@ static void fake_flush(void *backend, struct tuck_lru_flushed *items, size_t cou
     (void)pthread_mutex_lock(&lock);
     fake->flushes++;
     gate_pass(&fake->flush_gate);
+    calls++;
     for (size_t i = 0; i < count; i++) {
         uint32_t key = number_of(items[i].key);
         uint64_t number = ((const struct value *)items[i].value)->number;
@@ -148,10 +150,8 @@ static void fake_flush(void *backend, struct tuck_lru_flushed *items, size_t cou
             has_failed = tuck_fail(err, status, "flush %c%u", fake->name, key) < 0;
         if (status == 0 && key < KEYS)
             fake->stored[key] = number;
-        int len = snprintf(log_text[0] + log_len, sizeof(log_text[0]) - log_len,
-                           "%s%s%c%" PRIu32 "=%" PRIu64, i ? "," : (log_len ? " " : ""),
-                           status == 0 ? "" : (status < 0 ? "!" : "?"), fake->name, key, number);
-        log_len = log_len + (size_t)len < sizeof(log_text[0]) ? log_len + (size_t)len : 0;
+        if (record_count < TUCK_ARRAY_LEN(record))
+            record[record_count++] = (struct write){fake->name, key, number, status, calls};
     }
     (void)pthread_mutex_unlock(&lock);
 }
@@ -167,13 +167,35 @@ static void fake_drop(void *backend, const void *key, const void *value) {
 
 static const struct tuck_lru_ops fake_ops = {fake_load, fake_flush, fake_drop};
 
-const char *written(void) {
+const struct write *writes(size_t *ret_count) {
     (void)pthread_mutex_lock(&lock);
-    memcpy(log_text[1], log_text[0], log_len);
-    log_text[1][log_len] = '\0';
-    log_len = 0;
+    *ret_count = record_count;
     (void)pthread_mutex_unlock(&lock);
-    return log_text[1];
+    assert_true(*ret_count < TUCK_ARRAY_LEN(record));
+    return record;
+}
+
+const char *written(void) {
+    static char text[4096];
+    size_t len = 0, count;
+    (void)writes(&count);
+    (void)pthread_mutex_lock(&lock);
+    text[0] = '\0';
+    for (size_t i = 0; i < count && len < sizeof(text); i++) {
+        const char *between = i == 0 ? "" : (record[i].call == record[i - 1].call ? "," : " ");
+        const char *mark = record[i].status == 0 ? "" : (record[i].status < 0 ? "!" : "?");
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s%c%" PRIu32 "=%" PRIu64,
+                                between, mark, record[i].name, record[i].key, record[i].number);
+    }
+    record_count = 0;
+    (void)pthread_mutex_unlock(&lock);
+    return text;
+}
+
+void set_flush_status(struct fake *fake, uint32_t key, int status) {
+    (void)pthread_mutex_lock(&lock);
+    fake->flush_status[key] = status;
+    (void)pthread_mutex_unlock(&lock);
 }
 
 // --- World ---------------------------------------------------------------------------------------

@@ -70,9 +70,24 @@ void flush_all(struct fake *fake);
 void trim(struct fake *fake);
 struct tuck_lru_stats stats_of(struct fake *fake);
 
+/** From now on flush() returns that status for the key. */
+void set_flush_status(struct fake *fake, uint32_t key, int status);
+
+/** One item that a back end was given. */
+struct write {
+    char name;
+    uint32_t key;
+    uint64_t number;
+    int status;
+    unsigned call; // of flush(), over all caches
+};
+
 /** What was written since the last call of this: "a1=5,a2=7 b3=1", blanks between the calls of flush(). Failed and
  * refused items have ! and ? before them. Borrowed until the next call. */
 const char *written(void);
+
+/** The same as it is, without forgetting it. Borrowed until the next write. */
+const struct write *writes(size_t *ret_count);
 
 void gate_shut(struct gate *gate);
 void gate_open(struct gate *gate);

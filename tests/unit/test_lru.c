@@ -535,10 +535,10 @@ static void the_age_of_the_oldest_change_says_when_a_flush_is_due(void **state) 
     (void)set(a, 2, 1);
     (void)set(a, 1, 2);
     assert_int_equal(tuck_lru_due_ns(a->lru), due_ns);
-    a->flush_status[1] = TUCK_EIO;
+    set_flush_status(a, 1, TUCK_EIO);
     assert_int_equal(tuck_lru_flush(a->lru, UINT64_MAX, NULL), TUCK_EIO);
     assert_int_equal(tuck_lru_due_ns(a->lru), due_ns);
-    a->flush_status[1] = 0;
+    set_flush_status(a, 1, 0);
     struct task task = {.fake = a, .number = UINT64_MAX};
     gate_shut(&a->flush_gate);
     task_start(&task, task_flush);
@@ -609,7 +609,7 @@ static void a_value_that_cannot_be_flushed_is_neither_evicted_nor_clean(void **s
     struct tuck_error err = {0};
     (void)set(a, 1, 11);
     (void)set(a, 2, 21);
-    a->flush_status[1] = TUCK_ENOSPACE;
+    set_flush_status(a, 1, TUCK_ENOSPACE);
     assert_int_equal(tuck_lru_trim(a->lru, &err), TUCK_ENOSPACE);
     assert_string_equal(err.text, "flush a1");
     assert_string_equal(written(), "!a1=11");
@@ -617,10 +617,10 @@ static void a_value_that_cannot_be_flushed_is_neither_evicted_nor_clean(void **s
     assert_int_equal(stats_of(a).dirty, 2);
     assert_int_equal(stats_of(a).items, 2);
     assert_int_equal(stats_of(a).flush_failures, 1);
-    a->flush_status[1] = TUCK_LRU_BUSY;
+    set_flush_status(a, 1, TUCK_LRU_BUSY);
     assert_int_equal(tuck_lru_trim(a->lru, &err), TUCK_LRU_BUSY);
     assert_int_equal(seen(a, 1), 11);
-    a->flush_status[1] = 0;
+    set_flush_status(a, 1, 0);
     (void)written();
     trim(a);
     assert_string_equal(written(), "a1=11");
@@ -638,13 +638,13 @@ static void one_of_many_that_fails_stays_dirty_alone(void **state) {
     struct tuck_error err = {0};
     for (uint32_t key = 0; key < 20; key++)
         (void)set(a, key, key + 1);
-    a->flush_status[7] = TUCK_EIO;
+    set_flush_status(a, 7, TUCK_EIO);
     assert_int_equal(tuck_lru_flush(a->lru, UINT64_MAX, &err), TUCK_EIO);
     assert_int_equal(a->flushes, 1);
     assert_int_equal(stats_of(a).dirty, 1);
     assert_int_equal(stats_of(a).flushed, 19);
     (void)written();
-    a->flush_status[7] = 0;
+    set_flush_status(a, 7, 0);
     flush_all(a);
     assert_string_equal(written(), "a7=8");
     for (uint32_t key = 0; key < 20; key++)
@@ -660,13 +660,13 @@ static void the_first_failure_is_reported_and_busy_only_without_one(void **state
     struct tuck_error err = {0};
     for (uint32_t key = 0; key < 5; key++)
         (void)set(a, key, 1);
-    a->flush_status[1] = TUCK_LRU_BUSY;
+    set_flush_status(a, 1, TUCK_LRU_BUSY);
     assert_int_equal(tuck_lru_flush(a->lru, UINT64_MAX, &err), TUCK_LRU_BUSY);
     assert_int_equal(err.code, 0);
     (void)set(a, 2, 2);
     (void)set(a, 3, 2);
-    a->flush_status[2] = TUCK_EIO;
-    a->flush_status[3] = TUCK_ENOSPACE;
+    set_flush_status(a, 2, TUCK_EIO);
+    set_flush_status(a, 3, TUCK_ENOSPACE);
     (void)written();
     assert_int_equal(tuck_lru_flush(a->lru, UINT64_MAX, &err), TUCK_EIO);
     assert_string_equal(err.text, "flush a2");
@@ -682,7 +682,8 @@ static void what_failed_keeps_its_place_among_the_changes_made_meanwhile(void **
     struct fake *a = &world.cache[0];
     for (uint32_t key = 0; key < 6; key++)
         (void)set(a, key, 1);
-    a->flush_status[1] = a->flush_status[2] = a->flush_status[4] = TUCK_EIO;
+    for (uint32_t key = 1; key < 5; key += key)
+        set_flush_status(a, key, TUCK_EIO);
     struct task task = {.fake = a, .number = 5}; // 0 to 4
     gate_shut(&a->flush_gate);
     task_start(&task, task_flush);
@@ -694,7 +695,8 @@ static void what_failed_keeps_its_place_among_the_changes_made_meanwhile(void **
     task_join(&task);
     assert_int_equal(task.status, TUCK_EIO);
     assert_int_equal(stats_of(a).dirty, 5);
-    memset(a->flush_status, 0, sizeof(a->flush_status));
+    for (uint32_t key = 1; key < 5; key += key)
+        set_flush_status(a, key, 0);
     (void)written();
     flush_all(a);
     assert_string_equal(written(), "a1=1,a2=2,a4=2,a5=1,a0=2");
