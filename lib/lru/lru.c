@@ -336,16 +336,15 @@ static void bury(struct tuck_lru *lru, struct tuck_lru_item *gone) {
     }
 }
 
-// What was just asked for is not thrown away to keep a limit, unless that is the order.
-enum whom { SPARE_NEWEST, SPARE_NOBODY };
-
-static void evict_clean(struct tuck_lru *lru, enum whom whom, struct tuck_lru_item **gone) {
+// What was just asked for, and so is the newest, is spared: it would only have to be loaded again.
+static void evict_clean(struct tuck_lru *lru, const struct tuck_lru_item *spared,
+                        struct tuck_lru_item **gone) {
     while (is_over_limits(lru)) {
         struct tuck_lru_item *item = lru->hand ? lru->hand : lru->oldest;
         while (item && item->newer && is_dirty(item))
             item = item->newer;
         lru->hand = item;
-        if (!item || is_dirty(item) || (whom == SPARE_NEWEST && item == lru->newest))
+        if (!item || is_dirty(item) || item == spared)
             return;
         remove_item(lru, item, gone);
         lru->stats.evictions++;
@@ -438,7 +437,7 @@ int tuck_lru_get(struct tuck_lru *lru, const void *key, void *ret_value,
         else if (!is_hit)
             unpin(lru, item);
         if (!is_hit)
-            evict_clean(lru, SPARE_NEWEST, &gone);
+            evict_clean(lru, item, &gone);
     }
     unlock(lru);
     bury(lru, gone);
@@ -450,7 +449,7 @@ void tuck_lru_release(struct tuck_lru *lru, struct tuck_lru_item *item) {
     lock(lru);
     tuck_verify(item->pins > 0);
     unpin(lru, item);
-    evict_clean(lru, SPARE_NEWEST, &gone);
+    evict_clean(lru, item, &gone);
     unlock(lru);
     bury(lru, gone);
 }
@@ -499,7 +498,7 @@ int tuck_lru_change(struct tuck_lru *lru, const void *key,
             recency_add(lru, item);
         else
             use(lru, item);
-        evict_clean(lru, SPARE_NEWEST, &gone);
+        evict_clean(lru, item, &gone);
     }
     if (ret_seq)
         *ret_seq = lru->seq;
@@ -753,16 +752,16 @@ int tuck_lru_trim(struct tuck_lru *lru, struct tuck_error *err) {
     bool goes_on = true;
     int status = 0;
     lock(lru);
-    evict_clean(lru, SPARE_NOBODY, &gone);
+    evict_clean(lru, NULL, &gone);
     for (int round = 0; goes_on && status == 0 && round < TRIM_ROUNDS; round++) {
         while (is_over_limits(lru) && lru->batch) {
             wait_for_change(lru);
-            evict_clean(lru, SPARE_NOBODY, &gone);
+            evict_clean(lru, NULL, &gone);
         }
         if (!is_over_limits(lru))
             break;
         status = flush_excess(lru, &goes_on, err);
-        evict_clean(lru, SPARE_NOBODY, &gone);
+        evict_clean(lru, NULL, &gone);
     }
     unlock(lru);
     bury(lru, gone);

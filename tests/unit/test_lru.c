@@ -281,6 +281,11 @@ static void limits_are_exceeded_where_all_is_held_and_kept_again_when_it_is_rele
     assert_int_equal(stats_of(a).held, 0);
     for (uint32_t key = 7; key < 10; key++)
         assert_int_equal(seen(a, key), 100 + key);
+    for (uint32_t key = 10; key < 13; key++) // what is not held goes for what is to be held
+        items[key - 10] = hold(a, key);
+    assert_int_equal(stats_of(a).items, 3);
+    for (uint32_t key = 10; key < 13; key++)
+        tuck_lru_release(a->lru, items[key - 10]);
     world_fini(&world);
 }
 
@@ -362,8 +367,14 @@ static void what_was_just_asked_for_stays_though_all_else_is_dirty(void **state)
     assert_int_equal(seen(a, 0), 0);
     assert_int_equal(seen(a, 1), 101);
     assert_int_equal(stats_of(a).items, 6);
-    trim(a);
+    (void)set_as(a, 2, 5, TUCK_LRU_CLEAN);
     assert_int_equal(seen(a, 1), 0);
+    assert_int_equal(seen(a, 2), 5);
+    tuck_lru_release(a->lru, hold(a, 3));
+    assert_int_equal(seen(a, 2), 0);
+    assert_int_equal(seen(a, 3), 103);
+    trim(a);
+    assert_int_equal(seen(a, 3), 0);
     assert_int_equal(stats_of(a).items, 3);
     world_fini(&world);
 }
