@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "tests/unit/lru_world.h"
 
-#include "lib/base/clock.h"
-
 #include <inttypes.h>
 
 #define PATIENCE_NS (60 * TUCK_NS_PER_S)

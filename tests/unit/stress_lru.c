@@ -11,7 +11,6 @@
  */
 #include "tests/unit/unit.h"
 
-#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/lru/lru.h"
 
@@ -64,7 +63,7 @@ static struct {
 struct thread {
     pthread_t thread;
     struct unit_random random;
-    unsigned number, steps;
+    unsigned steps;
     const char *doing; /* atomic */
     uint64_t done;     /* atomic */
 };
@@ -95,7 +94,7 @@ static void unlock_model(void) {
     (void)pthread_mutex_unlock(&model.lock);
 }
 
-// Gives others an opportunity, in most cases.
+// Gives others the opportunity to come in between.
 static void dawdle(unsigned times) {
     while (times-- > 0)
         (void)sched_yield();
@@ -416,7 +415,7 @@ static void run_threads(unsigned count, unsigned steps, struct unit_random *rand
     memset(threads, 0, sizeof(threads));
     for (unsigned i = 0; i < THREADS; i++) {
         threads[i] = (struct thread){
-            .random = {unit_random_next(random)}, .number = i, .steps = steps, .doing = "nothing"};
+            .random = {unit_random_next(random)}, .steps = steps, .doing = "nothing"};
     }
     assert_int_equal(pthread_create(&watchdog, NULL, run_watchdog, NULL), 0);
     for (unsigned i = 0; i < count; i++)
