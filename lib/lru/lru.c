@@ -10,33 +10,36 @@
 /*
  * The life of an item:
  *
- *     absent ── load() ──► clean ◄── flush() ── taken by a flush ──┐
- *        └───── change() ───┐ └ change()          ▲   │ changed    │ failed: as it was before
- *                           ▼   ▼                 │   ▼            │
- *                          dirty ─────────────────┘  taken, and ◄──┘
- *                                                    dirty again
+ *     absent ── load ──► clean ── change ──► dirty ── flush ──► taken ── written ──► clean
+ *        └──────────── change ────────────────┘▲                           │
+ *                                              └─ not written, or changed ─┘
+ *                                                 meanwhile
  *
- * Every ready item that is not held is in the list of recency. Whatever has changes that no flush has
- * taken yet is in the list of dirty items, in the order of the first of these changes. A flush takes
- * items out of that list, with a copy of the value, the number of the first change and what all the
- * changes in it need: that is the cache's batch. What changes while it is in the batch joins the dirty
- * list anew. What the flush could not write goes back to the place that its old number has.
+ * Every ready item that is not held is in the list of recency. What has changes that no flush has
+ * taken yet is in the list of dirty items, in the order of the first of these changes. A flush
+ * takes items out of that list, with a copy of the value, the number of the first change, and what
+ * all the changes in it need: that is the cache's batch. What changes while it is in the batch
+ * joins the dirty list anew. What could not be written goes back to the place that its old number
+ * has there.
  *
- * So the *oldest* change that the back end lacks is the first of the dirty list or of the batch, and
+ * So the oldest change that the back end lacks is the first of the dirty list or of the batch, and
  * it only ever moves on: new changes have higher numbers, and a failed one was never away.
  *
- * Why nothing waits in a circle. A dependency a → b up to n is *open* while oldest(b) <= n. Once shut
- * it stays shut, since n is no higher than what b had when it was declared. tuck_lru_depend() adds none
- * that would close a circle of open ones: it flushes b up to n instead, after which there is nothing to
- * add. Hence open dependencies never form a circle. It looks at caches and not at items, because an
- * item that is changed again takes over what its cache depends on by then: "entry 1, object 1, objects
- * need entry 1, entries need object 1, entry 1 changes, object 1 changes" has no circle before the last
- * word. Items only wait along open dependencies. And a thread that has a batch waits only for other
- * caches' batches, and only while the dependency that makes it wait is open; so neither do threads wait
- * for each other in a circle, nor does one meet its own batch on the way down.
+ * Why nothing waits in a circle. A dependency of a on b up to n is *open* while oldest(b) <= n.
+ * Once shut it stays shut, since n is no higher than b's last change was when it was declared.
+ * tuck_lru_depend() adds none that would close a circle of open ones: it flushes b up to n instead,
+ * after which there is nothing to add. So open dependencies never form a circle. Items wait only
+ * along open dependencies. A thread that has a batch waits only for the batch of another cache, and
+ * only while the dependency that makes it wait is open; so threads do not wait for each other in a
+ * circle either, nor does one meet its own batch on the way down.
  *
- * Why a flush ends. It takes what it is to write before it sees to what that depends on. What becomes
- * dirty later, with later needs, is none of its business.
+ * Why circles are looked for between caches, not between items. An item that is changed again takes
+ * over what its cache depends on by then. In "entry 1 changes, object 1 changes, objects depend on
+ * entry 1, entries depend on object 1, both change again" no item waits when the dependencies are
+ * declared, and at the end each of the two waits for the other.
+ *
+ * Why a flush ends. It takes what it is to write before it sees to what that depends on. What
+ * changes later, with later needs, is left for the next one.
  */
 
 #define DEPENDENCIES 4
@@ -105,8 +108,7 @@ struct tuck_lru {
     size_t bucket_count; // a power of two
     size_t used;         // items in the table, loading ones too
     struct tuck_lru_item *newest, *oldest;
-    struct tuck_lru_item
-        *hand; // all that is older is dirty, so that nobody looks there for clean ones
+    struct tuck_lru_item *hand; // all that is older is dirty: look for clean ones from here
     struct tuck_lru_item *dirty_first, *dirty_last;
     struct batch *batch; // of the one thread that flushes this cache, else NULL
     struct dependency depends[DEPENDENCIES];
@@ -334,16 +336,15 @@ static void bury(struct tuck_lru *lru, struct tuck_lru_item *gone) {
     }
 }
 
-// What was just asked for is not thrown away to keep a limit, unless that is the order.
-enum whom { SPARE_NEWEST, SPARE_NOBODY };
-
-static void evict_clean(struct tuck_lru *lru, enum whom whom, struct tuck_lru_item **gone) {
+// What was just asked for, and so is the newest, is spared: it would only have to be loaded again.
+static void evict_clean(struct tuck_lru *lru, const struct tuck_lru_item *spared,
+                        struct tuck_lru_item **gone) {
     while (is_over_limits(lru)) {
         struct tuck_lru_item *item = lru->hand ? lru->hand : lru->oldest;
         while (item && item->newer && is_dirty(item))
             item = item->newer;
         lru->hand = item;
-        if (!item || is_dirty(item) || (whom == SPARE_NEWEST && item == lru->newest))
+        if (!item || is_dirty(item) || item == spared)
             return;
         remove_item(lru, item, gone);
         lru->stats.evictions++;
@@ -352,8 +353,8 @@ static void evict_clean(struct tuck_lru *lru, enum whom whom, struct tuck_lru_it
 
 // --- Values --------------------------------------------------------------------------------------
 
-// Puts the key into the table, so that others wait for this load; the item is pinned. Leaves the lock
-// meanwhile.
+// Puts the key into the table, so that others wait for this load; the item is pinned. Leaves the
+// lock meanwhile.
 static int load_item(struct tuck_lru *lru, const void *key, uint64_t hash,
                      struct tuck_lru_item **ret_item, struct tuck_error *err) {
     if (!lru->options.ops->load)
@@ -436,7 +437,7 @@ int tuck_lru_get(struct tuck_lru *lru, const void *key, void *ret_value,
         else if (!is_hit)
             unpin(lru, item);
         if (!is_hit)
-            evict_clean(lru, SPARE_NEWEST, &gone);
+            evict_clean(lru, item, &gone);
     }
     unlock(lru);
     bury(lru, gone);
@@ -446,34 +447,26 @@ int tuck_lru_get(struct tuck_lru *lru, const void *key, void *ret_value,
 void tuck_lru_release(struct tuck_lru *lru, struct tuck_lru_item *item) {
     struct tuck_lru_item *gone = NULL;
     lock(lru);
+    tuck_verify(item->pins > 0);
     unpin(lru, item);
-    evict_clean(lru, SPARE_NEWEST, &gone);
+    evict_clean(lru, item, &gone);
     unlock(lru);
     bury(lru, gone);
 }
 
-int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value, bool *ret_is_dirty) {
+int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value) {
     uint64_t hash = hash_of(lru, key);
     lock(lru);
     struct tuck_lru_item *item = find(lru, key, hash);
     bool is_present = item && !item->load;
     if (is_present && ret_value)
         memcpy(ret_value, item->value, lru->options.value_bytes);
-    if (is_present && ret_is_dirty)
-        *ret_is_dirty = is_dirty(item);
     unlock(lru);
     return is_present ? 0 : TUCK_LRU_ABSENT;
 }
 
-static enum tuck_lru_presence presence_of(const struct tuck_lru_item *item) {
-    if (!item)
-        return TUCK_LRU_IS_ABSENT;
-    return is_dirty(item) ? TUCK_LRU_IS_DIRTY : TUCK_LRU_IS_CLEAN;
-}
-
 int tuck_lru_change(struct tuck_lru *lru, const void *key,
-                    enum tuck_lru_verdict (*change)(void *arg, void *value,
-                                                    enum tuck_lru_presence presence),
+                    enum tuck_lru_verdict (*change)(void *arg, void *value, bool is_present),
                     void *arg, uint64_t *ret_seq, struct tuck_error *err) {
     uint64_t hash = hash_of(lru, key);
     struct tuck_lru_item *gone = NULL, *item;
@@ -485,15 +478,9 @@ int tuck_lru_change(struct tuck_lru *lru, const void *key,
         unlock(lru);
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a cached value");
     }
-    enum tuck_lru_verdict verdict = change(arg, item->value, presence_of(is_new ? NULL : item));
-    uint64_t seq = 0;
-    if (verdict == TUCK_LRU_FORGET && (is_new || item->pins > 0 || item->is_taken))
-        verdict = TUCK_LRU_KEEP;
+    enum tuck_lru_verdict verdict = change(arg, item->value, !is_new);
     if (is_new && verdict == TUCK_LRU_KEEP) {
         free(item);
-    } else if (verdict == TUCK_LRU_FORGET) {
-        remove_item(lru, item, &gone);
-        tell_change(lru); // somebody may wait for it to be flushed
     } else {
         if (is_new)
             table_add(lru, item);
@@ -511,11 +498,10 @@ int tuck_lru_change(struct tuck_lru *lru, const void *key,
             recency_add(lru, item);
         else
             use(lru, item);
-        seq = is_dirty(item) ? lru->seq : 0;
-        evict_clean(lru, SPARE_NEWEST, &gone);
+        evict_clean(lru, item, &gone);
     }
     if (ret_seq)
-        *ret_seq = seq;
+        *ret_seq = lru->seq;
     unlock(lru);
     bury(lru, gone);
     return 0;
@@ -592,6 +578,7 @@ static int begin_batch(struct tuck_lru *lru, size_t count, struct tuck_error *er
 }
 
 static void take(struct tuck_lru *lru, struct tuck_lru_item *item) {
+    tuck_verify(item->first_seq != 0 && !item->is_taken);
     struct batch *batch = lru->batch;
     uint8_t *value = batch->values + batch->count * lru->value_room;
     struct taken *taken = &batch->taken[batch->count++];
@@ -689,8 +676,8 @@ static int settle(struct tuck_lru *lru) {
     return status;
 }
 
-// Writes the batch and what it needs, and ends it. Leaves the lock meanwhile; others leave the batch
-// alone.
+// Writes the batch and what it needs, and ends it. Leaves the lock meanwhile; others leave the
+// batch alone.
 static int write_batch(struct tuck_lru *lru, struct tuck_error *err) {
     struct batch *batch = lru->batch;
     int status = flush_needs(lru, err);
@@ -765,16 +752,16 @@ int tuck_lru_trim(struct tuck_lru *lru, struct tuck_error *err) {
     bool goes_on = true;
     int status = 0;
     lock(lru);
-    evict_clean(lru, SPARE_NOBODY, &gone);
+    evict_clean(lru, NULL, &gone);
     for (int round = 0; goes_on && status == 0 && round < TRIM_ROUNDS; round++) {
         while (is_over_limits(lru) && lru->batch) {
             wait_for_change(lru);
-            evict_clean(lru, SPARE_NOBODY, &gone);
+            evict_clean(lru, NULL, &gone);
         }
         if (!is_over_limits(lru))
             break;
         status = flush_excess(lru, &goes_on, err);
-        evict_clean(lru, SPARE_NOBODY, &gone);
+        evict_clean(lru, NULL, &gone);
     }
     unlock(lru);
     bury(lru, gone);
