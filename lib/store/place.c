@@ -20,8 +20,7 @@ bool tuck_place_named(const char *name, enum tuck_placement *ret_placement) {
     return false;
 }
 
-// CRC-32 as IEEE 802.3 and zlib have it, four bits at a time: 0.2 us for an output id, and only
-// puts ask.
+// CRC-32 as IEEE 802.3 and zlib have it, four bits at a time: 0.2 us for an output id.
 static uint32_t crc32_ieee(const uint8_t *data, size_t len) {
     static const uint32_t table[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
