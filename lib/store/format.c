@@ -4,6 +4,8 @@
 
 #include <jansson.h>
 
+#define TEXT_MAX 1048576 // of a file; all that a set of 64 can say takes 20 KiB
+
 // --- Reading -------------------------------------------------------------------------------------
 
 static int damaged(struct tuck_error *err, const char *what) {
@@ -116,10 +118,15 @@ static int read_object(json_t *json, struct tuck_format *format, struct tuck_err
 
 int tuck_format_parse(const char *text, size_t len, struct tuck_format *ret_format,
                       struct tuck_error *err) {
-    json_error_t why;
-    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!json && json_error_code(&why) == json_error_out_of_memory)
+    if (len > TEXT_MAX)
+        return damaged(err, "it is longer than any that tuck writes");
+    // jansson reports most failed allocations as errors of syntax, and a good file would be taken for
+    // a damaged one. So what it may need is asked for first.
+    void *enough = malloc(32 * len + 65536);
+    free(enough);
+    if (!enough)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a format file");
+    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     struct tuck_format format = {0};
     int status = json_is_object(json) ? read_object(json, &format, err)
                                       : damaged(err, "it is not a JSON object");
@@ -135,16 +142,24 @@ static bool append(json_t *list, json_t *item) {
     return json_array_append_new(list, item) == 0; // takes it, and fails on NULL
 }
 
+// NULL where there is no memory. A mount point that is no UTF-8 is not recorded; json_string() does
+// not tell the one from the other, but for a text that is UTF-8.
+static json_t *make_mount(const char *mount) {
+    json_t *json = json_string(mount), *plain = json ? NULL : json_string("");
+    if ((json && mount[0]) || (!json && !plain))
+        return json;
+    json_decref(json);
+    json_decref(plain);
+    return json_null();
+}
+
 static json_t *make_object(const struct tuck_format *format) {
     json_t *set = json_array(), *mounts = json_array();
     bool has_all = set && mounts, has_mounts = false;
     for (size_t i = 0; has_all && i < format->count; i++) {
-        const struct tuck_format_member *member = &format->members[i];
-        // NULL where it is no UTF-8: such a mount point is not recorded.
-        json_t *mount = member->mount[0] ? json_string(member->mount) : NULL;
-        has_mounts |= mount != NULL;
-        has_all =
-            append(set, json_string(member->id)) && append(mounts, mount ? mount : json_null());
+        json_t *mount = make_mount(format->members[i].mount);
+        has_mounts |= json_is_string(mount);
+        has_all = append(mounts, mount) && append(set, json_string(format->members[i].id));
     }
     int version = format->count > 1 || format->generation > 1 || has_mounts ? 2 : 1;
     json_t *json = json_pack("{s:s, s:i, s:s, s:O, s:s}", "format", "tuck", "version", version,

@@ -193,6 +193,47 @@ static void a_long_element_leaves_room_for_what_to_do(void **state) {
     }
 }
 
+static size_t allocations_left = SIZE_MAX;
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static bool has_memory(void) {
+    if (allocations_left == 0)
+        return false;
+    allocations_left--;
+    return true;
+}
+
+void *__wrap_malloc(size_t size) {
+    return has_memory() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return has_memory() ? __real_calloc(count, size) : NULL;
+}
+
+static void without_memory_there_is_no_list(void **state) {
+    (void)state;
+    size_t failures = 0;
+    for (;; failures++) {
+        struct tuck_drives drives = {.count = 77};
+        struct tuck_error err = {0};
+        allocations_left = failures;
+        int status = tuck_drives_parse("/d{1...3},/e", &drives, &err);
+        allocations_left = SIZE_MAX;
+        if (status == 0) {
+            tuck_drives_fini(&drives);
+            break;
+        }
+        assert_int_equal(status, TUCK_ENOMEM);
+        assert_int_equal(err.code, TUCK_ENOMEM);
+        assert_int_equal(drives.count, 77);
+    }
+    assert_int_equal(failures, 5);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_text_without_separators_and_braces_is_one_drive),
     cmocka_unit_test(both_separators_separate_and_the_semicolon_is_tried_first),
@@ -209,6 +250,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(more_than_64_drives_are_refused),
     cmocka_unit_test(a_drive_that_is_named_twice_is_refused),
     cmocka_unit_test(a_long_element_leaves_room_for_what_to_do),
+    cmocka_unit_test(without_memory_there_is_no_list),
 };
 
 UNIT_MAIN(tests)

@@ -13,6 +13,7 @@
 #include "lib/store/format.h"
 
 #include <ctype.h>
+#include <jansson.h>
 
 #define id_a "0123456789abcdef0123456a"
 #define id_b "0123456789abcdef0123456b"
@@ -183,6 +184,19 @@ static void a_set_of_more_drives_than_can_be_named_is_damage(void **state) {
     }
 }
 
+static void a_text_without_end_is_damage(void **state) {
+    (void)state;
+    struct tuck_format format;
+    const size_t len = 3000000;
+    char *text = malloc(len);
+    assert_non_null(text);
+    memset(text, ' ', len);
+    memcpy(text, version_2, strlen(version_2));
+    assert_int_equal(tuck_format_parse(text, 1000000, &format, NULL), TUCK_FORMAT_GOOD);
+    assert_int_equal(tuck_format_parse(text, len, &format, NULL), TUCK_FORMAT_DAMAGED);
+    free(text);
+}
+
 static void what_cannot_be_a_mount_point_is_not_recorded(void **state) {
     (void)state;
     char path[TUCK_FORMAT_MOUNT + 1], other[sizeof(path) + 2];
@@ -295,6 +309,46 @@ static void a_mount_point_that_is_no_utf_8_is_not_recorded(void **state) {
     assert_int_equal(parse(text, &again, NULL), TUCK_FORMAT_GOOD);
     assert_string_equal(again.members[0].mount, "");
     free(text);
+}
+
+static size_t allocations_left = SIZE_MAX;
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size) {
+    if (allocations_left == 0)
+        return NULL;
+    allocations_left--;
+    return __real_malloc(size);
+}
+
+static void without_memory_nothing_is_written_and_nothing_judged_damaged(void **state) {
+    (void)state;
+    struct tuck_format format;
+    assert_int_equal(parse(version_2, &format, NULL), TUCK_FORMAT_GOOD);
+    allocations_left = 0;
+    int status = parse(version_2, &format, NULL);
+    allocations_left = SIZE_MAX;
+    assert_int_equal(status, TUCK_ENOMEM);
+    json_set_alloc_funcs(__wrap_malloc, free); // also where it is a shared library
+    size_t failures = 0;
+    for (;; failures++) {
+        char *text = NULL;
+        struct tuck_error err = {0};
+        allocations_left = failures;
+        status = tuck_format_write(&format, &text, &err);
+        allocations_left = SIZE_MAX;
+        if (status == 0) {
+            assert_non_null(strstr(text, "/mnt/b")); // nothing was left out for want of memory
+            free(text);
+            break;
+        }
+        assert_int_equal(status, TUCK_ENOMEM);
+        assert_int_equal(err.code, TUCK_ENOMEM);
+        assert_null(text);
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_true(failures > 10);
 }
 
 // --- Judging -------------------------------------------------------------------------------------
@@ -704,6 +758,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_no_format_file_is_damaged),
     cmocka_unit_test(fields_of_the_wrong_kind_are_damage),
     cmocka_unit_test(a_set_of_more_drives_than_can_be_named_is_damage),
+    cmocka_unit_test(a_text_without_end_is_damage),
     cmocka_unit_test(what_cannot_be_a_mount_point_is_not_recorded),
     cmocka_unit_test(what_others_made_is_foreign),
     cmocka_unit_test(what_a_newer_tuck_made_is_newer),
@@ -711,6 +766,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_written_reads_the_same),
     cmocka_unit_test(a_single_drive_is_written_as_older_ones_read_it),
     cmocka_unit_test(a_mount_point_that_is_no_utf_8_is_not_recorded),
+    cmocka_unit_test(without_memory_nothing_is_written_and_nothing_judged_damaged),
     cmocka_unit_test(a_set_of_eight_whose_drives_agree_is_used),
     cmocka_unit_test(where_nothing_is_a_new_set_is_made),
     cmocka_unit_test(no_set_is_begun_while_one_of_its_drives_cannot_be_seen),

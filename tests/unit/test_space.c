@@ -478,6 +478,38 @@ static void odd_scores_and_sizes_do_no_harm(void **state) {
     tuck_picker_free(picker);
 }
 
+static bool has_no_memory;
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+void *__wrap_realloc(void *memory, size_t size) {
+    // Each second time only, so that of two arrays one gets larger and the other does not.
+    static unsigned calls;
+    return has_no_memory && calls++ % 2 ? NULL : __real_realloc(memory, size);
+}
+
+static void without_memory_the_picker_stays_as_it_was(void **state) {
+    (void)state;
+    struct tuck_picker *picker = new_picker(0, 1000, 1000);
+    uint64_t bytes;
+    name payload = "x";
+    for (size_t i = 0; i < 300; i++) {
+        struct tuck_error err = {0};
+        has_no_memory = true;
+        int status = tuck_picker_add(picker, (double)i, 1, payload, &err);
+        has_no_memory = false;
+        if (status < 0) {
+            assert_int_equal(status, TUCK_ENOMEM);
+            assert_true(err.text[0] != '\0');
+            assert_int_equal(tuck_picker_count(picker, &bytes), i);
+            assert_int_equal(bytes, i);
+            assert_int_equal(tuck_picker_add(picker, (double)i, 1, payload, NULL), 0);
+        }
+    }
+    assert_int_equal(tuck_picker_count(picker, &bytes), 300);
+    tuck_picker_free(picker);
+}
+
 // --- Picker, against sorting ---------------------------------------------------------------------
 
 struct item {
@@ -604,6 +636,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(no_more_candidates_are_kept_than_allowed),
     cmocka_unit_test(sizes_that_no_candidate_can_have_are_refused),
     cmocka_unit_test(odd_scores_and_sizes_do_no_harm),
+    cmocka_unit_test(without_memory_the_picker_stays_as_it_was),
     cmocka_unit_test(what_is_kept_is_what_sorting_everything_gives),
     cmocka_unit_test(a_million_candidates_are_no_burden),
 };
