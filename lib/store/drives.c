@@ -54,7 +54,7 @@ static int read_range(const struct element *element, size_t at, struct range *re
                       struct tuck_error *err) {
     const char *first = element->text + at + 1;
     const char *end = memchr(first, '}', element->len - at - 1);
-    if (!end || memchr(first, '{', (size_t)(end - first)))
+    if (!end)
         return tuck_fail(err, TUCK_EINVAL,
                          "the '{' in drive '%s' has no '}'; write a range such as {1...4}, or "
                          "leave the brace out",

@@ -142,24 +142,32 @@ static bool append(json_t *list, json_t *item) {
     return json_array_append_new(list, item) == 0; // takes it, and fails on NULL
 }
 
-// NULL where there is no memory. A mount point that is no UTF-8 is not recorded; json_string() does
-// not tell the one from the other, but for a text that is UTF-8.
-static json_t *make_mount(const char *mount) {
-    json_t *json = json_string(mount), *plain = json ? NULL : json_string("");
-    if ((json && mount[0]) || (!json && !plain))
-        return json;
-    json_decref(json);
-    json_decref(plain);
-    return json_null();
+// jansson takes no other text, but cannot tell that from a lack of memory.
+static bool is_utf8(const char *text) {
+    for (const uint8_t *c = (const uint8_t *)text; *c; c++) {
+        // The second byte has narrower bounds where a shorter form, a surrogate or too large a
+        // number would come out.
+        uint8_t low = *c == 0xe0 ? 0xa0 : *c == 0xf0 ? 0x90 : 0x80;
+        uint8_t high = *c == 0xed ? 0x9f : *c == 0xf4 ? 0x8f : 0xbf;
+        int more = *c < 0x80 ? 0 : *c < 0xe0 ? 1 : *c < 0xf0 ? 2 : 3;
+        if ((*c >= 0x80 && *c < 0xc2) || *c > 0xf4)
+            return false;
+        for (; more > 0; more--, low = 0x80, high = 0xbf)
+            if (*++c < low || *c > high)
+                return false;
+    }
+    return true;
 }
 
 static json_t *make_object(const struct tuck_format *format) {
     json_t *set = json_array(), *mounts = json_array();
     bool has_all = set && mounts, has_mounts = false;
     for (size_t i = 0; has_all && i < format->count; i++) {
-        json_t *mount = make_mount(format->members[i].mount);
-        has_mounts |= json_is_string(mount);
-        has_all = append(mounts, mount) && append(set, json_string(format->members[i].id));
+        const struct tuck_format_member *member = &format->members[i];
+        bool has_mount = member->mount[0] && is_utf8(member->mount); // else it is not recorded
+        has_mounts |= has_mount;
+        has_all = append(set, json_string(member->id)) &&
+                  append(mounts, has_mount ? json_string(member->mount) : json_null());
     }
     int version = format->count > 1 || format->generation > 1 || has_mounts ? 2 : 1;
     json_t *json = json_pack("{s:s, s:i, s:s, s:O, s:s}", "format", "tuck", "version", version,
@@ -443,7 +451,6 @@ static void judge_shorter(struct judge *judge) {
 // No place has a format: a new set, unless there is one that may have.
 static void judge_new(struct judge *judge, enum tuck_placement placement,
                       void (*new_id)(char ret_id[static TUCK_FORMAT_ID + 1])) {
-    judge->set = (struct tuck_format){.generation = 1, .placement = placement};
     for (size_t i = 0; i < judge->count; i++) {
         struct tuck_format_judged *judged = &judge->places[i];
         if (judged->verdict == TUCK_FORMAT_HEAL) {
@@ -455,10 +462,10 @@ static void judge_new(struct judge *judge, enum tuck_placement placement,
             blame(judge, i, FAULT_HOLE);
         }
     }
-    if (judge->fault != FAULT_NONE) {
-        judge->set = (struct tuck_format){0};
+    if (judge->fault != FAULT_NONE)
         return;
-    }
+    judge->set.generation = 1;
+    judge->set.placement = placement;
     for (; judge->set.count < judge->count; judge->set.count++)
         new_id(judge->set.members[judge->set.count].id);
 }
@@ -510,7 +517,7 @@ int tuck_format_judge(const struct tuck_format_found *found, size_t count,
     if (judge.fault != FAULT_NONE)
         settle(&judge);
     ret_judgement->set = judge.set;
-    ret_judgement->set.self = 0;
+    ret_judgement->set.self = TUCK_FORMAT_NO_MEMBER;
     if (judge.fault == FAULT_NONE)
         return 0;
     if (err)

@@ -64,6 +64,7 @@ static void three_dots_stand_for_all_numbers_between(void **state) {
     assert_read("/d{9...11}/x", "/d9/x", "/d10/x", "/d11/x");
     assert_read("/{5...5}", "/5");
     assert_read("/{0...2}", "/0", "/1", "/2");
+    assert_read("/{0...10}", "/0", "/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9", "/10");
     assert_read("/a{1...2};/b", "/a1", "/a2", "/b");
     assert_read("/{999999998...999999999}", "/999999998", "/999999999");
 }

@@ -141,6 +141,7 @@ static void fields_of_the_wrong_kind_are_damage(void **state) {
         {"\"id\":\"" id_b "\"", "\"id\":\"0123456789abcdef0123456bb\""},
         {"\"id\":\"" id_b "\"", "\"id\":\"0123456789abcdef0123456g\""},
         {"\"id\":\"" id_b "\"", "\"id\":\"" id_c "\""}, // not in the set
+        {"\"id\":", "\"id\":\"" id_b "\",\"id\":"},     // the key twice
         {"\"set\":[", "\"set\":[5,"},
         {"\"set\":[", "\"set\":[\"short\","},
         {"\"set\":[", "\"set\":[\"" id_b "\","}, // twice
@@ -298,57 +299,93 @@ static void a_single_drive_is_written_as_older_ones_read_it(void **state) {
     assert_non_null(strstr(text, "\"version\": 2"));
     assert_null(strstr(text, "mounts"));
     free(text);
+    format.generation = 1;
+    (void)snprintf(format.members[0].mount, TUCK_FORMAT_MOUNT, "/mnt");
+    text = write_format(&format);
+    assert_non_null(strstr(text, "\"version\": 2"));
+    assert_non_null(strstr(text, "\"/mnt\""));
+    free(text);
 }
 
 static void a_mount_point_that_is_no_utf_8_is_not_recorded(void **state) {
     (void)state;
-    struct tuck_format format = {
-        .generation = 1, .count = 1, .members = {{.id = id_a, .mount = "/caf\xe9"}}};
-    struct tuck_format again;
-    char *text = write_format(&format);
-    assert_int_equal(parse(text, &again, NULL), TUCK_FORMAT_GOOD);
-    assert_string_equal(again.members[0].mount, "");
-    free(text);
+    static const uint8_t edges[] = {0x00, 0x01, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
+                                    0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee,
+                                    0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff};
+    const size_t count = TUCK_ARRAY_LEN(edges);
+    unsigned recorded = 0;
+    for (size_t i = 0; i < count * count * count * count; i++) {
+        struct tuck_format format = {.generation = 1,
+                                     .count = 1,
+                                     .members = {{.id = id_a, .mount = "/"}}},
+                           again;
+        size_t number = i;
+        for (size_t at = 1; at <= 4; at++, number /= count)
+            format.members[0].mount[at] = (char)edges[number % count];
+        json_t *known = json_string(format.members[0].mount); // jansson as the judge
+        if (i % 7 && !known)                                  // most of them are none
+            continue;
+        char *text = write_format(&format);
+        assert_int_equal(parse(text, &again, NULL), TUCK_FORMAT_GOOD);
+        assert_string_equal(again.members[0].mount, known ? format.members[0].mount : "");
+        recorded += known != NULL;
+        json_decref(known);
+        free(text);
+    }
+    assert_true(recorded > 1000);
 }
 
-static size_t allocations_left = SIZE_MAX;
+static size_t failing;  // which of the next allocations fails, from 1; 0: none
+static bool is_lasting; // and all behind it
+static unsigned failures;
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 
 void *__wrap_malloc(size_t size) {
-    if (allocations_left == 0)
+    if (failing > 1)
+        failing--;
+    else if (failing == 1) {
+        failing = is_lasting;
+        failures++;
         return NULL;
-    allocations_left--;
+    }
     return __real_malloc(size);
 }
 
-static void without_memory_nothing_is_written_and_nothing_judged_damaged(void **state) {
+static void without_memory_a_good_text_is_not_taken_for_damaged(void **state) {
+    (void)state;
+    struct tuck_format format;
+    failing = 1;
+    int status = parse(version_2, &format, NULL);
+    failing = 0;
+    assert_int_equal(status, TUCK_ENOMEM);
+}
+
+static void every_allocation_that_fails_in_writing_is_reported(void **state) {
     (void)state;
     struct tuck_format format;
     assert_int_equal(parse(version_2, &format, NULL), TUCK_FORMAT_GOOD);
-    allocations_left = 0;
-    int status = parse(version_2, &format, NULL);
-    allocations_left = SIZE_MAX;
-    assert_int_equal(status, TUCK_ENOMEM);
     json_set_alloc_funcs(__wrap_malloc, free); // also where it is a shared library
-    size_t failures = 0;
-    for (;; failures++) {
-        char *text = NULL;
-        struct tuck_error err = {0};
-        allocations_left = failures;
-        status = tuck_format_write(&format, &text, &err);
-        allocations_left = SIZE_MAX;
-        if (status == 0) {
-            assert_non_null(strstr(text, "/mnt/b")); // nothing was left out for want of memory
+    for (int lasting = 0; lasting <= 1; lasting++) {
+        size_t number = 0;
+        for (;; number++) {
+            char *text = NULL;
+            struct tuck_error err = {0};
+            is_lasting = lasting;
+            failing = number + 1;
+            failures = 0;
+            int status = tuck_format_write(&format, &text, &err);
+            failing = 0;
+            assert_int_equal(status, failures > 0 ? TUCK_ENOMEM : 0);
+            assert_int_equal(err.code, status);
+            assert_int_equal(text != NULL, failures == 0);
             free(text);
-            break;
+            if (failures == 0)
+                break;
         }
-        assert_int_equal(status, TUCK_ENOMEM);
-        assert_int_equal(err.code, TUCK_ENOMEM);
-        assert_null(text);
+        assert_true(number > 10);
     }
     json_set_alloc_funcs(malloc, free);
-    assert_true(failures > 10);
 }
 
 // --- Judging -------------------------------------------------------------------------------------
@@ -444,6 +481,7 @@ static void assert_judged(const char *list, const char *expected) {
         fail_msg("'%s' is refused: %s", list, err.text);
     assert_string_equal(verdicts(count), expected);
     assert_int_equal(judgement.set.count, count);
+    assert_true(judgement.set.self == TUCK_FORMAT_NO_MEMBER);
     assert_int_equal(err.code, 0);
 }
 
@@ -620,6 +658,7 @@ static void fewer_drives_than_the_set_has_are_to_be_named_or_removed(void **stat
     assert_refused("A1:AB", "U0", "'/d1' has 2 drives, but drives names 1", "`tuck drive remove");
     assert_refused("A1:ABCD - C1:ABCD", "U0 R U2", "number 2", "`tuck drive remove");
     assert_refused("C1:ABC u", "U2 R", "number 1", "`tuck drive remove");
+    assert_refused("A1:ABC f", "U0 R", "'/d2'", "empty or absent");            // the worse is said
     assert_refused("A2:ABC B1:AB", "U0 U1", "number 3", "`tuck drive remove"); // healed later
 }
 
@@ -632,6 +671,7 @@ static void a_drive_that_was_taken_out_is_refused(void **state) {
                    "'/d1' is not, or no longer, in the set of '/d2'", "take it out of drives");
     // And by way of another, whose list it does not have in common with the newest.
     assert_refused("A1:AB B2:BC C3:CD D3:CD", "R R U0 U1", "'/d1'", "take it out of drives");
+    assert_refused("A1:AB X3:CX B2:BC", "R U1 R", "'/d1'", "take it out of drives");
 }
 
 static void of_two_sets_that_of_the_first_drive_may_be_used(void **state) {
@@ -766,7 +806,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_written_reads_the_same),
     cmocka_unit_test(a_single_drive_is_written_as_older_ones_read_it),
     cmocka_unit_test(a_mount_point_that_is_no_utf_8_is_not_recorded),
-    cmocka_unit_test(without_memory_nothing_is_written_and_nothing_judged_damaged),
+    cmocka_unit_test(without_memory_a_good_text_is_not_taken_for_damaged),
+    cmocka_unit_test(every_allocation_that_fails_in_writing_is_reported),
     cmocka_unit_test(a_set_of_eight_whose_drives_agree_is_used),
     cmocka_unit_test(where_nothing_is_a_new_set_is_made),
     cmocka_unit_test(no_set_is_begun_while_one_of_its_drives_cannot_be_seen),
