@@ -3,7 +3,8 @@
 
 #define DIGITS_MAX 9 // of one number; nobody has more drives, and no sum of these overflows
 
-const char *tuck_drives__show(const char *path, size_t len, char ret_text[TUCK_DRIVES_SHOWN]) {
+const char *tuck_drives__show(const char *path, size_t len,
+                              char ret_text[static TUCK_DRIVES_SHOWN]) {
     size_t room = TUCK_DRIVES_SHOWN - 1, used = 0;
     if (len > room) {
         memcpy(ret_text, "...", 3);

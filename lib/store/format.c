@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#define TEXT_MAX 1048576 // of a file; all that a set of 64 can say takes 20 KiB
+#define TEXT_MAX 1048576 // of a file; what tuck writes has a tenth of that at the very most
 
 // --- Reading -------------------------------------------------------------------------------------
 
