@@ -121,8 +121,8 @@ int tuck_format_parse(const char *text, size_t len, struct tuck_format *ret_form
     if (len > TEXT_MAX)
         return damaged(err, "it is longer than any that tuck writes");
     // jansson reports most failed allocations as errors of syntax, and a good file would be taken for
-    // a damaged one. So what it may need is asked for first.
-    void *enough = malloc(32 * len + 65536);
+    // a damaged one. So what it may need is asked for first; volatile, or compilers leave it out.
+    void *volatile enough = malloc(32 * len + 65536);
     free(enough);
     if (!enough)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a format file");

@@ -323,8 +323,10 @@ static void a_mount_point_that_is_no_utf_8_is_not_recorded(void **state) {
         for (size_t at = 1; at <= 4; at++, number /= count)
             format.members[0].mount[at] = (char)edges[number % count];
         json_t *known = json_string(format.members[0].mount); // jansson as the judge
-        if (i % 7 && !known)                                  // most of them are none
+        if (i % (known ? 7 : 61) != 0) {                      // there are many
+            json_decref(known);
             continue;
+        }
         char *text = write_format(&format);
         assert_int_equal(parse(text, &again, NULL), TUCK_FORMAT_GOOD);
         assert_string_equal(again.members[0].mount, known ? format.members[0].mount : "");
@@ -332,7 +334,7 @@ static void a_mount_point_that_is_no_utf_8_is_not_recorded(void **state) {
         json_decref(known);
         free(text);
     }
-    assert_true(recorded > 1000);
+    assert_true(recorded > 300);
 }
 
 static size_t failing;  // which of the next allocations fails, from 1; 0: none
