@@ -3,7 +3,8 @@
 
 #define DIGITS_MAX 9 // of one number; nobody has more drives, and no sum of these overflows
 
-const char *tuck_drives__show(const char *path, size_t len, char ret_text[TUCK_DRIVES_SHOWN]) {
+const char *tuck_drives__show(const char *path, size_t len,
+                              char ret_text[static TUCK_DRIVES_SHOWN]) {
     size_t room = TUCK_DRIVES_SHOWN - 1, used = 0;
     if (len > room) {
         memcpy(ret_text, "...", 3);
@@ -54,7 +55,7 @@ static int read_range(const struct element *element, size_t at, struct range *re
                       struct tuck_error *err) {
     const char *first = element->text + at + 1;
     const char *end = memchr(first, '}', element->len - at - 1);
-    if (!end || memchr(first, '{', (size_t)(end - first)))
+    if (!end)
         return tuck_fail(err, TUCK_EINVAL,
                          "the '{' in drive '%s' has no '}'; write a range such as {1...4}, or "
                          "leave the brace out",

@@ -4,6 +4,8 @@
 
 #include <jansson.h>
 
+#define TEXT_MAX 1048576 // of a file; what tuck writes has a tenth of that at the very most
+
 // --- Reading -------------------------------------------------------------------------------------
 
 static int damaged(struct tuck_error *err, const char *what) {
@@ -116,10 +118,15 @@ static int read_object(json_t *json, struct tuck_format *format, struct tuck_err
 
 int tuck_format_parse(const char *text, size_t len, struct tuck_format *ret_format,
                       struct tuck_error *err) {
-    json_error_t why;
-    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!json && json_error_code(&why) == json_error_out_of_memory)
+    if (len > TEXT_MAX)
+        return damaged(err, "it is longer than any that tuck writes");
+    // jansson reports most failed allocations as errors of syntax, and a good file would be taken for
+    // a damaged one. So what it may need is asked for first; volatile, or compilers leave it out.
+    void *volatile enough = malloc(32 * len + 65536);
+    free(enough);
+    if (!enough)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a format file");
+    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     struct tuck_format format = {0};
     int status = json_is_object(json) ? read_object(json, &format, err)
                                       : damaged(err, "it is not a JSON object");
@@ -135,16 +142,32 @@ static bool append(json_t *list, json_t *item) {
     return json_array_append_new(list, item) == 0; // takes it, and fails on NULL
 }
 
+// jansson takes no other text, but cannot tell that from a lack of memory.
+static bool is_utf8(const char *text) {
+    for (const uint8_t *c = (const uint8_t *)text; *c; c++) {
+        // The second byte has narrower bounds where a shorter form, a surrogate or too large a
+        // number would come out.
+        uint8_t low = *c == 0xe0 ? 0xa0 : *c == 0xf0 ? 0x90 : 0x80;
+        uint8_t high = *c == 0xed ? 0x9f : *c == 0xf4 ? 0x8f : 0xbf;
+        int more = *c < 0x80 ? 0 : *c < 0xe0 ? 1 : *c < 0xf0 ? 2 : 3;
+        if ((*c >= 0x80 && *c < 0xc2) || *c > 0xf4)
+            return false;
+        for (; more > 0; more--, low = 0x80, high = 0xbf)
+            if (*++c < low || *c > high)
+                return false;
+    }
+    return true;
+}
+
 static json_t *make_object(const struct tuck_format *format) {
     json_t *set = json_array(), *mounts = json_array();
     bool has_all = set && mounts, has_mounts = false;
     for (size_t i = 0; has_all && i < format->count; i++) {
         const struct tuck_format_member *member = &format->members[i];
-        // NULL where it is no UTF-8: such a mount point is not recorded.
-        json_t *mount = member->mount[0] ? json_string(member->mount) : NULL;
-        has_mounts |= mount != NULL;
-        has_all =
-            append(set, json_string(member->id)) && append(mounts, mount ? mount : json_null());
+        bool has_mount = member->mount[0] && is_utf8(member->mount); // else it is not recorded
+        has_mounts |= has_mount;
+        has_all = append(set, json_string(member->id)) &&
+                  append(mounts, has_mount ? json_string(member->mount) : json_null());
     }
     int version = format->count > 1 || format->generation > 1 || has_mounts ? 2 : 1;
     json_t *json = json_pack("{s:s, s:i, s:s, s:O, s:s}", "format", "tuck", "version", version,
@@ -428,7 +451,6 @@ static void judge_shorter(struct judge *judge) {
 // No place has a format: a new set, unless there is one that may have.
 static void judge_new(struct judge *judge, enum tuck_placement placement,
                       void (*new_id)(char ret_id[static TUCK_FORMAT_ID + 1])) {
-    judge->set = (struct tuck_format){.generation = 1, .placement = placement};
     for (size_t i = 0; i < judge->count; i++) {
         struct tuck_format_judged *judged = &judge->places[i];
         if (judged->verdict == TUCK_FORMAT_HEAL) {
@@ -440,10 +462,10 @@ static void judge_new(struct judge *judge, enum tuck_placement placement,
             blame(judge, i, FAULT_HOLE);
         }
     }
-    if (judge->fault != FAULT_NONE) {
-        judge->set = (struct tuck_format){0};
+    if (judge->fault != FAULT_NONE)
         return;
-    }
+    judge->set.generation = 1;
+    judge->set.placement = placement;
     for (; judge->set.count < judge->count; judge->set.count++)
         new_id(judge->set.members[judge->set.count].id);
 }
@@ -495,7 +517,7 @@ int tuck_format_judge(const struct tuck_format_found *found, size_t count,
     if (judge.fault != FAULT_NONE)
         settle(&judge);
     ret_judgement->set = judge.set;
-    ret_judgement->set.self = 0;
+    ret_judgement->set.self = TUCK_FORMAT_NO_MEMBER;
     if (judge.fault == FAULT_NONE)
         return 0;
     if (err)

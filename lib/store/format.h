@@ -86,7 +86,7 @@ struct tuck_format_judged {
 };
 
 struct tuck_format_judgement {
-    struct tuck_format set; // the one in force; of no members if there is none. `self` is to be set
+    struct tuck_format set; // the one in force, of no members if there is none; `self` is no member
     struct tuck_format_judged places[TUCK_DRIVES_MAX];
 };
 
