@@ -286,6 +286,7 @@ static int clear_drive(struct bay *bay, struct bay_parts *parts, struct tuck_rem
     removed->objects += clearing->done.objects;
     removed->kept += clearing->done.claimed;
     free(clearing);
+    tuck_cache__reap(parts);
     return status > 0 ? tuck_fail(err, TUCK_EIO, "some objects could not be removed") : status;
 }
 

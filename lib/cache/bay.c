@@ -165,8 +165,8 @@ static int open_outages(struct bays *bays, const char *gocache, struct tuck_erro
     }
     TUCK_CLEANUP(tuck_close_fd)
     int fd = open(bays->outages_path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd >= 0)
-        (void)!tuck_table_read(bays->outages, fd, NULL);
+    // Written anew once it was read: else a clock that was set back would prolong it each time.
+    bays->has_new_outages = fd >= 0 && tuck_table_read(bays->outages, fd, NULL) == 0;
     for (size_t i = 0; i < bays->count; i++) {
         struct tuck_output_id key = key_of(bays, i);
         (void)!tuck_table_peek(bays->outages, &key, &bays->bay[i].span_ns);

@@ -45,7 +45,7 @@ struct bay {
     struct tuck_counters
         counters;     /* atomic: of this process, since they were added to the drive's */
     bool is_full;     /* atomic: below the floor of free space, or out of it */
-    bool is_readonly; /* atomic: it serves, but takes nothing */
+    uint64_t readonly_until_ns;    /* atomic: until then (monotonic) it serves, but takes nothing */
     unsigned faults;  /* atomic: errors that a look at the drive did not confirm */
 };
 

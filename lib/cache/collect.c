@@ -400,8 +400,7 @@ static bool add_dead(void *arg, const struct tuck_counters *counters) {
     return tuck_index_change_sums(index, tuck_bay__add_counters, &copy) == 0;
 }
 
-// Takes in what helpers that died have published.
-static void reap(struct bay_parts *parts) {
+void tuck_cache__reap(struct bay_parts *parts) {
     struct tuck_leases *leases = NULL;
     int dirfd = tuck_drive_open_dir(parts->drive, "leases", NULL);
     if (dirfd >= 0 && tuck_leases_open(dirfd, &leases, NULL) == 0)
@@ -478,7 +477,7 @@ static int collect_with_turn(struct collection *collection, const struct tuck_co
     struct tuck_collected *done = collection->done;
     uint64_t entries_before = done->entries;
     if (!collection->is_dry_run)
-        reap(collection->parts);
+        tuck_cache__reap(collection->parts);
     tuck_cache__sums(collection->bay, &sums);
     count_if_unknown(collection, &sums);
     struct need need = find_need(collection->cache, collection->parts, &sums);

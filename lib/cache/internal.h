@@ -87,3 +87,6 @@ bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *acti
 /** The drive was counted: this is what its objects take. 0, TUCK_INDEX_BUSY, or < 0. */
 TUCK_CHECKED int tuck_cache__set_counted(struct bay *bay, struct bay_parts *parts, uint64_t bytes,
                                          uint64_t objects);
+
+/** Takes in what helpers that died have published, and removes their leases. */
+void tuck_cache__reap(struct bay_parts *parts);

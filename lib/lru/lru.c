@@ -454,19 +454,28 @@ void tuck_lru_release(struct tuck_lru *lru, struct tuck_lru_item *item) {
     bury(lru, gone);
 }
 
-int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value) {
+int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value, bool *ret_is_dirty) {
     uint64_t hash = hash_of(lru, key);
     lock(lru);
     struct tuck_lru_item *item = find(lru, key, hash);
     bool is_present = item && !item->load;
     if (is_present && ret_value)
         memcpy(ret_value, item->value, lru->options.value_bytes);
+    if (is_present && ret_is_dirty)
+        *ret_is_dirty = is_dirty(item);
     unlock(lru);
     return is_present ? 0 : TUCK_LRU_ABSENT;
 }
 
+static enum tuck_lru_presence presence_of(const struct tuck_lru_item *item) {
+    if (!item)
+        return TUCK_LRU_IS_ABSENT;
+    return is_dirty(item) ? TUCK_LRU_IS_DIRTY : TUCK_LRU_IS_CLEAN;
+}
+
 int tuck_lru_change(struct tuck_lru *lru, const void *key,
-                    enum tuck_lru_verdict (*change)(void *arg, void *value, bool is_present),
+                    enum tuck_lru_verdict (*change)(void *arg, void *value,
+                                                    enum tuck_lru_presence presence),
                     void *arg, uint64_t *ret_seq, struct tuck_error *err) {
     uint64_t hash = hash_of(lru, key);
     struct tuck_lru_item *gone = NULL, *item;
@@ -478,9 +487,15 @@ int tuck_lru_change(struct tuck_lru *lru, const void *key,
         unlock(lru);
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a cached value");
     }
-    enum tuck_lru_verdict verdict = change(arg, item->value, !is_new);
+    enum tuck_lru_verdict verdict = change(arg, item->value, presence_of(is_new ? NULL : item));
+    uint64_t seq = 0;
+    if (verdict == TUCK_LRU_FORGET && (is_new || item->pins > 0 || item->is_taken))
+        verdict = TUCK_LRU_KEEP;
     if (is_new && verdict == TUCK_LRU_KEEP) {
         free(item);
+    } else if (verdict == TUCK_LRU_FORGET) {
+        remove_item(lru, item, &gone);
+        tell_change(lru); // somebody may wait for it to be flushed
     } else {
         if (is_new)
             table_add(lru, item);
@@ -498,10 +513,11 @@ int tuck_lru_change(struct tuck_lru *lru, const void *key,
             recency_add(lru, item);
         else
             use(lru, item);
+        seq = is_dirty(item) ? lru->seq : 0;
         evict_clean(lru, item, &gone);
     }
     if (ret_seq)
-        *ret_seq = lru->seq;
+        *ret_seq = seq;
     unlock(lru);
     bury(lru, gone);
     return 0;

@@ -92,26 +92,34 @@ TUCK_CHECKED int tuck_lru_get(struct tuck_lru *lru, const void *key, void *ret_v
                               struct tuck_lru_item **ret_item, struct tuck_error *err);
 void tuck_lru_release(struct tuck_lru *lru, struct tuck_lru_item *item);
 
-/** As above without asking the back end and without counting as a use. 0 or TUCK_LRU_ABSENT. */
-TUCK_CHECKED int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value);
+/** As above without asking the back end and without counting as a use. *ret_is_dirty (may be NULL):
+ * whether the back end has not got it yet. 0 or TUCK_LRU_ABSENT. */
+TUCK_CHECKED int tuck_lru_peek(struct tuck_lru *lru, const void *key, void *ret_value,
+                               bool *ret_is_dirty);
+
+enum tuck_lru_presence {
+    TUCK_LRU_IS_ABSENT, // there is no value: it reads as zeros
+    TUCK_LRU_IS_CLEAN,  // the back end has it
+    TUCK_LRU_IS_DIRTY,  // or will have it with the next flush, or the one that runs
+};
 
 enum tuck_lru_verdict {
     TUCK_LRU_KEEP,  // nothing has changed
     TUCK_LRU_CLEAN, // this is the value, and the back end has it already: what was dirty is done
                     // with. While an older value is being flushed it counts as TUCK_LRU_DIRTY
     TUCK_LRU_DIRTY, // this is the value, and it is to be flushed
+    TUCK_LRU_FORGET, // it leaves the cache unwritten; held or being flushed it stays as it is
 };
 
 /** Changes a value where it is, or makes one; it becomes the most recently used. change() gets the
- * present value and whether there is one (if not, zeros), and says what becomes of it; it runs
- * under the group's lock and must do nothing but that. A value that is being loaded is waited for;
- * none is loaded for this. The change's number comes back in *ret_seq (may be NULL): the last
- * change's if nothing became dirty. Never evicts by flushing: of what is clean, the least recently
- * used goes. So the limits are exceeded where all but this value is dirty or held, until
- * tuck_lru_trim(). TUCK_ENOMEM leaves all as it was. */
+ * present value and says what becomes of it; it runs under the group's lock and must do nothing but
+ * that. A value that is being loaded is waited for; none is loaded for this. *ret_seq (may be NULL)
+ * is what to depend on for the value to be in the back end: 0 if it is there. Never evicts by
+ * flushing: of what is clean, the least recently used goes. So the limits are exceeded where all but
+ * this value is dirty or held, until tuck_lru_trim(). TUCK_ENOMEM leaves all as it was. */
 TUCK_CHECKED int tuck_lru_change(struct tuck_lru *lru, const void *key,
                                  enum tuck_lru_verdict (*change)(void *arg, void *value,
-                                                                 bool is_present),
+                                                                 enum tuck_lru_presence presence),
                                  void *arg, uint64_t *ret_seq, struct tuck_error *err);
 
 /** Drops every value without flushing, dirty ones too, so that they are loaded anew. Those that are

@@ -239,10 +239,10 @@ struct setting {
     enum tuck_lru_verdict verdict;
 };
 
-static enum tuck_lru_verdict apply(void *arg, void *value, bool is_present) {
+static enum tuck_lru_verdict apply(void *arg, void *value, enum tuck_lru_presence presence) {
     const struct setting *setting = arg;
     static const struct value zeros;
-    if (!is_present)
+    if (presence == TUCK_LRU_IS_ABSENT)
         assert_memory_equal(value, &zeros, sizeof(zeros));
     if (setting->verdict != TUCK_LRU_KEEP)
         memcpy(value, &setting->value, sizeof(setting->value));
@@ -269,7 +269,7 @@ uint64_t got(struct fake *fake, uint32_t key) {
 
 uint64_t seen(struct fake *fake, uint32_t key) {
     struct value value = {0};
-    int status = tuck_lru_peek(fake->lru, &key, &value);
+    int status = tuck_lru_peek(fake->lru, &key, &value, NULL);
     assert_in_range(status, 0, TUCK_LRU_ABSENT);
     return value.number;
 }

@@ -212,15 +212,15 @@ struct order {
     uint64_t seq;
 };
 
-static enum tuck_lru_verdict change(void *arg, void *value_at, bool is_present) {
+static enum tuck_lru_verdict change(void *arg, void *value_at, enum tuck_lru_presence presence) {
     struct order *order = arg;
     struct cache *cache = order->cache;
     struct value *value = value_at;
     lock_model();
     uint64_t latest = cache->latest[order->key];
     if (!model.has_invalidation)
-        check(latest == (is_present ? value->seq : cache->stored[order->key]));
-    check(!is_present || (value->key == order->key && value->cache == cache->number));
+        check(latest == (presence ? value->seq : cache->stored[order->key]));
+    check(!presence || (value->key == order->key && value->cache == cache->number));
     order->seq = cache->seq;
     if (!order->is_kept) {
         order->seq = ++cache->seq;
@@ -303,7 +303,7 @@ static void get(struct thread *thread, struct cache *cache, bool is_held) {
     if (unit_random_below(&thread->random, 2))
         (void)is_failure(tuck_lru_trim(cache->lru, NULL));
     struct value again = {0};
-    check(tuck_lru_peek(cache->lru, &key, &again) == 0);
+    check(tuck_lru_peek(cache->lru, &key, &again, NULL) == 0);
     check(again.key == key && again.seq >= value.seq);
     tuck_lru_release(cache->lru, item);
 }

@@ -486,9 +486,9 @@ struct odd_change {
     uint8_t digit;
 };
 
-static enum tuck_lru_verdict odd_set(void *arg, void *value, bool is_present) {
+static enum tuck_lru_verdict odd_set(void *arg, void *value, enum tuck_lru_presence presence) {
     const struct odd_change *change = arg;
-    assert_false(is_present);
+    assert_int_equal(presence, TUCK_LRU_IS_ABSENT);
     memset(value, change->digit, change->odd->value_bytes);
     return TUCK_LRU_DIRTY;
 }
@@ -543,12 +543,53 @@ static void a_verdict_decides_what_becomes_of_a_value(void **state) {
     assert_int_equal(seen(a, 1), 6);
     assert_int_equal(stats_of(a).dirty, 1);
     assert_int_equal(set_as(a, 2, 8, TUCK_LRU_DIRTY), 2);
-    assert_int_equal(set_as(a, 1, 9, TUCK_LRU_CLEAN), 2); // what was dirty is done with
+    assert_int_equal(set_as(a, 1, 9, TUCK_LRU_CLEAN), 0); // what was dirty is done with
     assert_int_equal(tuck_lru_dirty_count(a->lru), 1);
     flush_all(a);
     assert_string_equal(written(), "a2=8");
     assert_int_equal(stats_of(a).items, 2);
     assert_int_equal(seen(a, 1), 9);
+    world_fini(&world);
+}
+
+static void a_forgotten_value_is_not_written_and_gone_unless_it_is_in_use(void **state) {
+    (void)state;
+    struct world world;
+    world_init(&world, 1, 10);
+    struct fake *a = &world.cache[0];
+    unsigned drops = a->drops;
+    assert_int_equal(set_as(a, 1, 5, TUCK_LRU_FORGET), 0); // there is nothing to forget
+    (void)set(a, 1, 6);
+    (void)set(a, 2, 7);
+    (void)set(a, 3, 8);
+    struct tuck_lru_item *held = hold(a, 2);
+    assert_int_equal(set_as(a, 1, 6, TUCK_LRU_FORGET), 0);
+    assert_int_equal(a->drops, drops + 1);
+    assert_int_equal(set_as(a, 2, 7, TUCK_LRU_FORGET), 3); // somebody has it in hand
+    assert_int_equal(seen(a, 1), 0);
+    assert_int_equal(seen(a, 2), 7);
+    assert_int_equal(stats_of(a).dirty, 2);
+    tuck_lru_release(a->lru, held);
+    flush_all(a);
+    assert_string_equal(written(), "a2=7,a3=8");
+    assert_int_equal(set_as(a, 3, 8, TUCK_LRU_FORGET), 0); // a clean one too
+    assert_int_equal(seen(a, 3), 0);
+    world_fini(&world);
+}
+
+static void what_is_dirty_is_told_by_a_peek_and_to_a_change(void **state) {
+    (void)state;
+    struct world world;
+    world_init(&world, 1, 10);
+    struct fake *a = &world.cache[0];
+    uint32_t key = 1;
+    bool is_dirty = false;
+    (void)set(a, 1, 6);
+    assert_int_equal(tuck_lru_peek(a->lru, &key, NULL, &is_dirty), 0);
+    assert_true(is_dirty);
+    flush_all(a);
+    assert_int_equal(tuck_lru_peek(a->lru, &key, NULL, &is_dirty), 0);
+    assert_false(is_dirty);
     world_fini(&world);
 }
 
@@ -877,8 +918,8 @@ static void invalidate_leaves_what_is_being_loaded_or_flushed(void **state) {
 
 // --- Memory --------------------------------------------------------------------------------------
 
-static enum tuck_lru_verdict set_number(void *arg, void *value, bool is_present) {
-    (void)is_present;
+static enum tuck_lru_verdict set_number(void *arg, void *value, enum tuck_lru_presence presence) {
+    (void)presence;
     ((struct value *)value)->number = *(const uint64_t *)arg;
     return TUCK_LRU_DIRTY;
 }
@@ -1047,6 +1088,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_key_is_found_when_the_table_has_grown),
     cmocka_unit_test(keys_and_values_of_any_size_are_kept_without_load_and_drop),
     cmocka_unit_test(a_verdict_decides_what_becomes_of_a_value),
+    cmocka_unit_test(a_forgotten_value_is_not_written_and_gone_unless_it_is_in_use),
+    cmocka_unit_test(what_is_dirty_is_told_by_a_peek_and_to_a_change),
     cmocka_unit_test(a_change_during_a_flush_stays_dirty),
     cmocka_unit_test(a_flush_writes_the_changes_up_to_a_number_in_the_order_of_the_first),
     cmocka_unit_test(the_age_of_the_oldest_change_says_when_a_flush_is_due),
