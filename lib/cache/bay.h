@@ -43,10 +43,10 @@ struct bay {
     struct bay_parts *retired; /* owned by the thread that opens: all that were ever open */
     uint64_t span_ns;          // how long it was left alone last
     struct tuck_counters
-        counters;     /* atomic: of this process, since they were added to the drive's */
-    bool is_full;     /* atomic: below the floor of free space, or out of it */
-    uint64_t readonly_until_ns;    /* atomic: until then (monotonic) it serves, but takes nothing */
-    unsigned faults;  /* atomic: errors that a look at the drive did not confirm */
+        counters;               /* atomic: of this process, since they were added to the drive's */
+    bool is_full;               /* atomic: below the floor of free space, or out of it */
+    uint64_t readonly_until_ns; /* atomic: until then (monotonic) it serves, but takes nothing */
+    unsigned faults;            /* atomic: errors that a look at the drive did not confirm */
 };
 
 /** The bays of a set, and which of them are left alone for now. */

@@ -36,7 +36,7 @@ struct tuck_put {
     uint8_t place[TUCK_DRIVES_MAX]; // the bays in the order in which they are tried
     size_t place_count, place_next;
     bool is_present;
-    bool is_private; // no drive has taken it
+    bool is_private;   // no drive has taken it
     bool is_new;       // on its drive, when it is committed
     uint64_t put_ns;   // of an imported entry, else 0: now
     uint32_t access_s; // of an imported entry

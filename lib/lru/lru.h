@@ -104,10 +104,10 @@ enum tuck_lru_presence {
 };
 
 enum tuck_lru_verdict {
-    TUCK_LRU_KEEP,  // nothing has changed
-    TUCK_LRU_CLEAN, // this is the value, and the back end has it already: what was dirty is done
-                    // with. While an older value is being flushed it counts as TUCK_LRU_DIRTY
-    TUCK_LRU_DIRTY, // this is the value, and it is to be flushed
+    TUCK_LRU_KEEP,   // nothing has changed
+    TUCK_LRU_CLEAN,  // this is the value, and the back end has it already: what was dirty is done
+                     // with. While an older value is being flushed it counts as TUCK_LRU_DIRTY
+    TUCK_LRU_DIRTY,  // this is the value, and it is to be flushed
     TUCK_LRU_FORGET, // it leaves the cache unwritten; held or being flushed it stays as it is
 };
 

@@ -377,8 +377,7 @@ int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {
 }
 
 // By the time of the last write, or of the last rename as well.
-static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s,
-                      bool by_change) {
+static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s, bool by_change) {
     uint64_t now_s = tuck_clock_wall_ns() / TUCK_NS_PER_S;
     int fd = tuck_open_beneath(drive->rootfd, name, O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
