@@ -238,11 +238,17 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index) {
 
 // --- Entries -------------------------------------------------------------------------------------
 
+// One at least: another thread may have flushed the one that was made dirty just now.
+static size_t count_dirty(const struct tuck_index *index) {
+    size_t count = tuck_lru_dirty_count(index->entries);
+    return count ? count : 1;
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
     if (make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX, NULL))
-        return tuck_lru_dirty_count(index->entries);
+        return count_dirty(index);
     tuck_emit(index->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
     return 0;
 }
@@ -252,7 +258,7 @@ size_t tuck_index_touch(struct tuck_index *index, const struct tuck_action_id *a
     struct waiting item = {.kind = WRITE_TOUCH, .is_known_good = is_verified, .entry = *entry};
     if (!make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX / 2, NULL)) // puts need the room
         return 0;
-    return tuck_lru_dirty_count(index->entries);
+    return count_dirty(index);
 }
 
 int tuck_index_remove(struct tuck_index *index, const struct tuck_action_id *action,
