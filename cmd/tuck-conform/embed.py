@@ -32,7 +32,8 @@ def main():
     with open(library, "rb") as file:
         clock = file.read()
     with open(out, "w", encoding="utf-8") as file:
-        file.write("// Made by embed.py.\n#include \"cmd/tuck-conform/clauses.h\"\n\n")
+        file.write("// Made by embed.py.\n#include \"cmd/tuck-conform/clauses.h\"\n\n"
+                   "#pragma GCC diagnostic ignored \"-Woverlength-strings\"\n\n")
         file.write("const struct clause clauses[] = {\n")
         for name, text in found:
             file.write(f'    {{"{name}",\n{literal(text)}}},\n')

@@ -20,9 +20,11 @@ static void describe_place(struct engine *engine) {
     if (statement)
         buf_format(to, "in %s:%d\n", statement->file, statement->line);
     for (const struct variable *one = engine->variables; one; one = one->next) {
+        if (strcmp(one->name, "case") == 0 || strcmp(one->name, "started") == 0)
+            continue;
         buf_format(to, "with %s = ", one->name);
         if (one->value.kind == VALUE_BYTES)
-            buf_visible(to, one->value.data, one->value.len, 120);
+            buf_visible(to, one->value.data, one->value.len, 50);
         else
             buf_format(to, "%llu bytes", (unsigned long long)one->value.size);
         buf_text(to, "\n");
@@ -137,8 +139,12 @@ static void pop_variables(struct engine *engine, struct variable *until) {
 
 void set_variable(struct engine *engine, const char *name, struct value value) {
     struct variable *found = find_own(engine, name);
-    if (!found) {
-        push_variable(engine, name, value);
+    if (!found) { // behind all scopes: it lives as long as the case
+        struct variable **end = &engine->variables;
+        while (*end)
+            end = &(*end)->next;
+        *end = need_alloc(sizeof(**end));
+        **end = (struct variable){NULL, need_strndup(name, strlen(name)), value_keep(value)};
         return;
     }
     struct value old = found->value;
@@ -206,11 +212,8 @@ static int verb_repeat(struct engine *engine, const struct statement *statement)
 }
 
 static int verb_if(struct engine *engine, const struct statement *statement) {
-    struct variable *outer = engine->variables;
     bool is_true = compare(engine, statement->words + 1, statement->word_count - 1);
-    int result = run_block(engine, is_true ? statement->body : statement->orelse);
-    (void)outer;
-    return result;
+    return run_block(engine, is_true ? statement->body : statement->orelse);
 }
 
 static int verb_batch(struct engine *engine, const struct statement *statement) {
@@ -227,9 +230,10 @@ static int verb_batch(struct engine *engine, const struct statement *statement) 
 
 // let NAME = WORD...: several are put together
 static int verb_let(struct engine *engine, const struct statement *statement) {
-    if (statement->word_count < 4 || !word_literal(&statement->words[1]) ||
-        !word_literal(&statement->words[2]) || strcmp(word_literal(&statement->words[2]), "=") != 0)
+    if (statement->word_count < 4 || !word_literal(&statement->words[2]) ||
+        strcmp(word_literal(&statement->words[2]), "=") != 0)
         script_error(engine, "an assignment has the form: let NAME = WORD...");
+    const char *name = word_string(engine, &statement->words[1]);
     struct value value = word_value(engine, &statement->words[3]);
     if (statement->word_count > 4) {
         struct buf all = {0};
@@ -238,11 +242,11 @@ static int verb_let(struct engine *engine, const struct statement *statement) {
                 value_flat(&engine->arena, word_value(engine, &statement->words[i]));
             buf_add(&all, part.data, part.len);
         }
-        set_variable(engine, word_literal(&statement->words[1]), value_bytes(all.data, all.len));
+        set_variable(engine, name, value_bytes(all.data, all.len));
         buf_free(&all);
         return 0;
     }
-    set_variable(engine, word_literal(&statement->words[1]), value);
+    set_variable(engine, name, value);
     return 0;
 }
 
@@ -378,6 +382,7 @@ static const struct verb {
     {"end", 0, 1, false, verb_end},
     {"wait", 0, 9, false, verb_wait},
     {"stdout-ends", 0, 2, false, verb_stdout_ends},
+    {"stderr-ends", 0, 2, false, verb_stderr_ends},
     {"kill", 0, 0, false, verb_kill},
     {"signal", 1, 2, false, verb_signal},
     {"read", 0, 0, false, verb_read},
@@ -396,7 +401,8 @@ static const struct verb {
     {"snapshot", 2, 20, false, verb_snapshot},
     {"copy-place", 1, 1, false, verb_copy_place},
     {"mount", 1, 4, false, verb_mount},
-    {"fill-disk", 1, 1, false, verb_fill_disk},
+    {"fill-disk", 1, 2, false, verb_fill_disk},
+    {"set-version", 3, 3, false, verb_set_version},
     {"clear", 0, 0, false, verb_clear},
     {"fill", 2, 2, false, verb_fill},
     {"crowd", 2, 4, false, verb_crowd},
@@ -446,6 +452,7 @@ static int run_statement(struct engine *engine, const struct statement *statemen
     const struct verb *verb = find_verb(word_literal(&statement->words[0]));
     arena_reset(&engine->arena);
     engine->statement = statement;
+    engine->helper_name = statement->helper ? word_string(engine, statement->helper) : NULL;
     if (!verb)
         return run_define(engine, statement);
     size_t words = statement->word_count - 1;
@@ -484,8 +491,8 @@ int aftermath(struct engine *engine, struct place *place) {
         if (known->must >= 0 && !known->is_never)
             result = judge_plain(engine, helper, request, "hit", &known->bodies[known->must]);
         else
-            result =
-                judge_plain(engine, helper, request, known->body_count ? "true" : "miss", NULL);
+            result = judge_plain(engine, helper, request,
+                                 known->body_count && !known->is_never ? "true" : "miss", NULL);
         if (result != 0 && !engine->result.is_breach)
             buf_text(&engine->result.why, "  [a fresh helper was asked about it when the case was "
                                           "over]");
@@ -558,6 +565,7 @@ void engine_run(const struct setup *setup, const struct script_case *one, const 
                 struct result *ret_result) {
     struct engine engine = begin(setup, one, scratch);
     (void)use_place(&engine, "place");
+    set_variable(&engine, "case", value_text(one->id));
     if (run_block(&engine, one->body) == 0)
         (void)end_case(&engine);
     helper_free_all(&engine.group);

@@ -83,6 +83,7 @@ struct engine {
     struct snapshot *snapshots;
     struct arena arena;
     const struct statement *statement; // that runs
+    const char *helper_name;           // that it names, or NULL
     struct buf *batch;                 // collects what is sent, or NULL
     struct helper *batch_helper;
     struct buf rest; // of a request that was sent in part
@@ -187,7 +188,7 @@ void describe_end(const struct helper *helper, struct buf *ret_text);
 
 // -- start.c -------------------------------------------------------------------------------------
 verb_function verb_start, verb_hello, verb_eof, verb_end, verb_wait, verb_stdout_ends, verb_kill,
-    verb_signal, verb_read, verb_hangup;
+    verb_stderr_ends, verb_signal, verb_read, verb_hangup;
 
 /** Starts one without waiting for anything; NULL when the case is decided by that. */
 struct helper *start_silently(struct engine *engine, const char *name);
@@ -229,7 +230,7 @@ verb_function verb_provoke;
 // -- files.c -------------------------------------------------------------------------------------
 verb_function verb_damage, verb_remove, verb_rename, verb_write, verb_mkdir, verb_link, verb_chmod,
     verb_age, verb_open, verb_unchanged, verb_snapshot, verb_copy_place, verb_mount, verb_fill_disk,
-    verb_clear;
+    verb_clear, verb_set_version;
 
 /** Absolute paths that a profile's pattern, or a plain one, finds; one a line. */
 void find_files(const struct engine *engine, const char *pattern, struct buf *ret_lines);

@@ -13,6 +13,7 @@
 #include <fnmatch.h>
 #include <ftw.h>
 #include <glob.h>
+#include <regex.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
@@ -615,10 +616,25 @@ int verb_mount(struct engine *engine, const struct statement *statement) {
     return 0;
 }
 
-// fill-disk DIRECTORY: up to the last byte
+static void take_inodes(const char *path) {
+    for (int i = 0, fd = 0; i < 10000 && fd >= 0; i++) {
+        struct buf name = {0};
+        buf_format(&name, "%s/filler%d", path, i);
+        fd = open(name.data, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        if (fd >= 0)
+            (void)close(fd);
+        buf_free(&name);
+    }
+}
+
+// fill-disk DIRECTORY [inodes]: up to the last byte, or the last file
 int verb_fill_disk(struct engine *engine, const struct statement *statement) {
     OWNED_TEXT path = path_word(engine, &statement->words[1]);
     struct buf filler = {0};
+    if (statement->word_count > 2) {
+        take_inodes(path);
+        return 0;
+    }
     buf_format(&filler, "%s/filler", path);
     int fd TUCK_CLEANUP(tuck_close_fd) =
         open(filler.data, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -635,6 +651,31 @@ int verb_fill_disk(struct engine *engine, const struct statement *statement) {
     return 0;
 }
 
+// set-version FILE BEFORE NUMBER: the digits behind the first match of BEFORE become NUMBER
+int verb_set_version(struct engine *engine, const struct statement *statement) {
+    OWNED_TEXT path = path_word(engine, &statement->words[1]);
+    const char *before = word_string(engine, &statement->words[2]);
+    struct buf content = {0}, changed = {0};
+    regex_t regex;
+    regmatch_t match;
+    if (regcomp(&regex, before, REG_EXTENDED) != 0)
+        script_error(engine, "'%s' is no regular expression", before);
+    if (!read_file(path, &content) || !content.len ||
+        regexec(&regex, content.data, 1, &match, 0) != 0)
+        return not_judged(engine, "there is no version in '%s'", path);
+    const char *from = content.data + match.rm_eo;
+    size_t digits = strspn(from, "0123456789");
+    buf_add(&changed, content.data, (size_t)match.rm_eo);
+    buf_text(&changed, word_string(engine, &statement->words[3]));
+    buf_text(&changed, from + digits);
+    int result = rewrite_file(path, &changed) ? 0 : trouble(engine, "write", path);
+    buf_free(&content);
+    buf_free(&changed);
+    regfree(&regex);
+    place_forget(engine->place);
+    return result;
+}
+
 // -- clear ---------------------------------------------------------------------------------------
 // clear: the helper's own command that removes what it may
 int verb_clear(struct engine *engine, const struct statement *statement) {
@@ -644,7 +685,8 @@ int verb_clear(struct engine *engine, const struct statement *statement) {
         return not_judged(engine, "needs a profile with clear_command");
     OWNED_TEXT filled = place_fill_in(engine->place, command);
     struct buf line = {0};
-    buf_format(&line, "GOCACHE='%s' HOME='%s' exec ", engine->place->gocache, engine->place->home);
+    buf_format(&line, "GOCACHE='%s' HOME='%s' exec env ", engine->place->gocache,
+               engine->place->home);
     for (const char *at = filled; *at;) { // {program} is the helper itself
         if (strncmp(at, "{program}", 9) == 0) {
             buf_format(&line, "'%s'", engine->setup->command[0]);

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define NOBODY      65534
@@ -362,7 +363,7 @@ static bool turn(struct helper_group *group, struct helper *writer, uint64_t unt
     struct helper *owner[POLLED_MAX];
     nfds_t count = 0;
     bool is_writable = false;
-    for (struct helper *one = group->first; one && count + 3 < POLLED_MAX; one = one->next) {
+    for (struct helper *one = group->first; one && count + 4 < POLLED_MAX; one = one->next) {
         if (one->out >= 0 && !one->is_unread) {
             owner[count] = one;
             polled[count++] = (struct pollfd){.fd = one->out, .events = POLLIN};
@@ -370,6 +371,10 @@ static bool turn(struct helper_group *group, struct helper *writer, uint64_t unt
         if (one->err_fd >= 0) {
             owner[count] = one;
             polled[count++] = (struct pollfd){.fd = one->err_fd, .events = POLLIN};
+        }
+        if (one->exit_fd >= 0 && !one->is_over) {
+            owner[count] = one;
+            polled[count++] = (struct pollfd){.fd = one->exit_fd, .events = POLLIN};
         }
         if (one == writer && one->in >= 0) {
             owner[count] = one;
@@ -385,6 +390,8 @@ static bool turn(struct helper_group *group, struct helper *writer, uint64_t unt
                 continue;
             if (polled[i].fd == owner[i]->in)
                 is_writable = true;
+            else if (polled[i].fd == owner[i]->exit_fd)
+                (void)helper_is_over(owner[i]);
             else if (polled[i].fd == owner[i]->out)
                 read_stdout(owner[i]);
             else
@@ -587,6 +594,8 @@ int helper_start(struct helper_group *group, const struct helper_spec *spec,
                               .is_unread = spec->is_unread,
                               .is_stderr_over = spec->stderr_kind != STDERR_KEPT,
                               .started_ns = started_ns};
+    // Where the kernel has no such descriptor, the end of a process is seen some milliseconds later.
+    helper->exit_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (helper->in >= 0)
         (void)fcntl(helper->in, F_SETFL, O_NONBLOCK);
     (void)fcntl(helper->out, F_SETFL, O_NONBLOCK);
@@ -639,6 +648,7 @@ void helper_kill(struct helper *helper) {
     close_end(&helper->out);
     close_end(&helper->err_fd);
     close_end(&helper->spare);
+    close_end(&helper->exit_fd);
     helper->is_stdout_over = true;
     look_for_faults(helper);
 }

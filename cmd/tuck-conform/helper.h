@@ -24,6 +24,7 @@ enum request_kind { REQUEST_RAW, REQUEST_GET, REQUEST_PUT, REQUEST_CLOSE };
 struct request {
     int64_t id;
     enum request_kind kind;
+    bool is_bent;    // fields are not what the go command would send
     bool has_action; // action and body are what a good helper would make of it
     uint8_t action[TUCK_ID_BYTES];
     struct value body;
@@ -60,6 +61,7 @@ struct helper {
     char *name;
     pid_t pid;
     int in, out, err_fd, spare; // our ends; -1 once closed
+    int exit_fd;                // readable once it has exited; -1: not to be had
     bool is_unread, is_stdout_over, is_stderr_over, is_over, is_signalled, has_hello;
     bool is_broken;        // it does not read its stdin any more
     bool is_under_way;     // part of a request was sent

@@ -55,7 +55,7 @@ static void numbered_action(const char *name, int64_t number, uint8_t ret_action
 
 // fill COUNT NAME: puts so many entries, most of them empty
 int verb_fill(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     int64_t count = word_number(engine, &statement->words[1]);
     const char *name = word_string(engine, &statement->words[2]);
     struct buf text = {0};
@@ -115,7 +115,7 @@ static int load_part(struct engine *engine, struct helper *helper, const char *k
 
 // load misses|hits|puts COUNT NAME: the last fifth must not cost much more than the first ones
 int verb_load(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     const char *kind = word_string(engine, &statement->words[1]);
     int64_t count = word_number(engine, &statement->words[2]);
     const char *name = word_string(engine, &statement->words[3]);
@@ -271,7 +271,7 @@ int verb_crowd(struct engine *engine, const struct statement *statement) {
 // -- silence -------------------------------------------------------------------------------------
 // quiet TIME: it uses no processor time and does not grow
 int verb_quiet(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     uint64_t time_ns = (uint64_t)word_number(engine, &statement->words[1]);
     uint64_t disk, used = helper_processor_ns(helper);
     for (int i = 0; i < 40; i++) { // what it does behind its answers
@@ -301,7 +301,7 @@ int verb_quiet(struct engine *engine, const struct statement *statement) {
 // -- full pipes ----------------------------------------------------------------------------------
 // stuff ACTION: gets, until the helper, whose answers nobody reads, takes no more
 int verb_stuff(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     struct value name = value_flat(&engine->arena, word_value(engine, &statement->words[1]));
     uint8_t action[TUCK_ID_BYTES];
     action_of(name.data, name.len, action);
@@ -326,16 +326,16 @@ int verb_stuff(struct engine *engine, const struct statement *statement) {
 
 // flood UNIT SIZE [before=BYTES] [after=BYTES]: whatever becomes of the helper meanwhile
 int verb_flood(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     struct value unit = value_flat(&engine->arena, word_value(engine, &statement->words[1]));
     uint64_t size = (uint64_t)word_number(engine, &statement->words[2]);
     struct value before = value_text(""), after = value_text("");
     engine->helper = helper;
     for (size_t i = 3; i < statement->word_count; i++) {
         struct value option = value_flat(&engine->arena, word_value(engine, &statement->words[i]));
-        if (option.len > 7 && memcmp(option.data, "before=", 7) == 0)
+        if (option.len >= 7 && memcmp(option.data, "before=", 7) == 0)
             before = value_bytes(option.data + 7, option.len - 7);
-        else if (option.len > 6 && memcmp(option.data, "after=", 6) == 0)
+        else if (option.len >= 6 && memcmp(option.data, "after=", 6) == 0)
             after = value_bytes(option.data + 6, option.len - 6);
         else
             script_error(engine, "a flood has no '%.*s'", (int)option.len, option.data);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cmd/tuck-conform/place.h"
+#include "lib/base/clock.h"
 #include "lib/base/digest.h"
 
 #include <errno.h>
@@ -123,6 +124,7 @@ int place_may(struct place *place, const uint8_t action[TUCK_ID_BYTES], struct v
 void place_forget(struct place *place) {
     for (size_t i = 0; i < place->known_count; i++)
         place->known[i].must = -1;
+    place->forgotten_ns = tuck_clock_mono_ns();
 }
 
 void action_of(const void *name, size_t len, uint8_t ret_action[TUCK_ID_BYTES]) {

@@ -23,6 +23,7 @@ struct place {
     struct known *known;
     size_t known_count;
     bool is_used;
+    uint64_t forgotten_ns; // what was answered before need not be there any more
 };
 
 /** Makes the directories below `scratch`/`name`. The name may have any bytes but NUL and slash. */

@@ -58,8 +58,6 @@ static bool next_line(struct parser *parser, struct line *ret_line) {
                 blank++;
             if (text.len == 0)
                 indent = (int)blank;
-            else
-                buf_text(&text, " ");
             buf_add(&text, start + blank, len - blank);
         }
         if (text.len > 0 && text.data[0] != '#') {
@@ -99,11 +97,15 @@ static int parse_dollar(struct parser *parser, int line, const char **at, struct
     const char *from = ++*at;
     struct part part = {.kind = PART_VARIABLE};
     if (*from != '(') {
+        bool is_braced = *from == '{';
+        from += is_braced;
+        *at = from;
         while (is_name(**at))
             ++*at;
-        if (*at == from)
+        if (*at == from || (is_braced && **at != '}'))
             return wrong(parser, line, "a name or ( is missing behind $; \\$ is the character");
         part.text = need_strndup(from, (size_t)(*at - from));
+        *at += is_braced;
         *APPEND(word->parts, word->part_count) = part;
         return 0;
     }
@@ -223,6 +225,16 @@ static bool literal_is(const struct word *word, const char *text) {
 }
 
 // -- statements ----------------------------------------------------------------------------------
+// True if the word is the name of a helper; takes the colon off it.
+static bool take_helper(struct word *word) {
+    struct part *last = &word->parts[word->part_count - 1];
+    if (!word->is_bare || last->kind != PART_TEXT || last->len < 1 ||
+        last->text[last->len - 1] != ':' || (word->part_count == 1 && last->len == 1))
+        return false;
+    last->text[--last->len] = '\0';
+    return true;
+}
+
 // Cuts `HELPER:`, `-> NAME` and `=> OUTCOME` off the words of a statement.
 static int take_marks(struct parser *parser, struct statement *statement) {
     size_t count = statement->word_count;
@@ -236,16 +248,11 @@ static int take_marks(struct parser *parser, struct statement *statement) {
         }
     }
     if (count >= 2 && literal_is(&statement->words[count - 2], "->")) {
-        if (!word_literal(&statement->words[count - 1]))
-            return wrong(parser, statement->line, "a plain name is missing behind ->");
-        statement->bind = need_strndup(word_literal(&statement->words[count - 1]),
-                                       strlen(word_literal(&statement->words[count - 1])));
+        statement->bind = &statement->words[count - 1];
         count -= 2;
     }
-    const char *first = count ? word_literal(&statement->words[0]) : NULL;
-    if (first && strlen(first) > 1 && first[strlen(first) - 1] == ':') {
-        statement->helper = need_strndup(first, strlen(first) - 1);
-        statement->words++;
+    if (count > 1 && take_helper(&statement->words[0])) {
+        statement->helper = statement->words++;
         count--;
     }
     statement->word_count = count;

@@ -39,12 +39,12 @@ const char *word_literal(const struct word *word);
 struct statement {
     const char *file;
     int line;
-    char *helper; // NULL: the only one
+    struct word *helper; // NULL: the only one
     struct word *words;
     size_t word_count;
     struct word *outcome; // after =>
     size_t outcome_count;
-    char *bind; // the name after ->, or NULL
+    struct word *bind; // the name after ->, or NULL
     struct statement *body, *orelse, *next;
 };
 

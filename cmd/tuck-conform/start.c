@@ -25,7 +25,8 @@ static bool is_over(void *arg) {
 
 static bool has_ended(void *arg) {
     struct helper *helper = arg;
-    return helper_is_over(helper) && helper->is_stdout_over && helper->is_stderr_over;
+    return helper_is_over(helper) && (helper->is_stdout_over || helper->is_unread) &&
+           helper->is_stderr_over;
 }
 
 struct environment {
@@ -282,8 +283,8 @@ static void take_start_option(struct engine *engine, struct start *start, const 
         (void)snprintf((char *)(uintptr_t)start->spec.directory, strlen(engine->place->work) + 8,
                        "%s/gone", engine->place->work);
         (void)mkdir(start->spec.directory, 0755);
-    } else if (strcmp(option, "user=nobody") == 0) {
-        start->spec.is_nobody = true;
+    } else if (strcmp(option, "user=nobody") == 0 || strcmp(option, "user=same") == 0) {
+        start->spec.is_nobody = value_is(&value, "nobody");
     } else if (strcmp(option, "unread") == 0) {
         start->spec.is_unread = true;
         start->without_hello = true;
@@ -305,7 +306,7 @@ static void take_start_option(struct engine *engine, struct start *start, const 
 
 // start [OPTION...]: sets $started to yes or no
 int verb_start(struct engine *engine, const struct statement *statement) {
-    struct start start = plain_start(engine, statement->helper ? statement->helper : "h");
+    struct start start = plain_start(engine, engine->helper_name ? engine->helper_name : "h");
     for (size_t i = 1; i < statement->word_count; i++)
         take_start_option(engine, &start, word_string(engine, &statement->words[i]));
     if (start.spec.is_nobody)
@@ -323,7 +324,8 @@ int verb_start(struct engine *engine, const struct statement *statement) {
 }
 
 int verb_hello(struct engine *engine, const struct statement *statement) {
-    return await_hello(engine, find_helper(engine, statement->helper), false);
+    (void)statement;
+    return await_hello(engine, find_helper(engine, engine->helper_name), false);
 }
 
 // -- ends ----------------------------------------------------------------------------------------
@@ -337,6 +339,20 @@ static int check_memory(struct engine *engine, const struct helper *helper) {
                 (unsigned long long)helper->memory_limit >> 20);
 }
 
+// Two puts of one action that were in work at the same time: either may win.
+static bool is_contested(const struct helper *helper, const struct request *request) {
+    for (size_t i = 0; i < helper->request_count; i++) {
+        const struct request *other = &helper->requests[i];
+        if (other != request && other->kind == REQUEST_PUT && other->has_action &&
+            other->sent_wall_ns < request->answered_wall_ns &&
+            (!other->answer || request->sent_wall_ns < other->answered_wall_ns) &&
+            memcmp(other->action, request->action, TUCK_ID_BYTES) == 0 &&
+            !value_equal(&other->body, &request->body))
+            return true;
+    }
+    return false;
+}
+
 // What was answered before an orderly end has to be there afterwards.
 static void keep_promises(struct engine *engine, const struct helper *helper) {
     for (size_t i = 0; i < helper->request_count; i++) {
@@ -344,11 +360,16 @@ static void keep_promises(struct engine *engine, const struct helper *helper) {
         if (request->kind != REQUEST_PUT || !request->has_action || !request->answer ||
             !json_is_string(json_object_get(request->answer, "DiskPath")))
             continue;
-        if (!place_find(engine->place, request->action))
+        if (request->answered_ns < engine->place->forgotten_ns ||
+            !place_find(engine->place, request->action))
             continue;
         struct known *known = place_known(engine->place, request->action);
         if (known->must >= 0 && known->must_ns > request->answered_ns)
             continue;
+        if (is_contested(helper, request)) {
+            known->must = -1;
+            continue;
+        }
         for (size_t j = 0; j < known->body_count; j++) {
             if (value_equal(&known->bodies[j], &request->body)) {
                 known->must = (int)j;
@@ -410,7 +431,8 @@ int finish(struct engine *engine, struct helper *helper, bool with_close) {
 }
 
 int verb_eof(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    (void)statement;
+    struct helper *helper = find_helper(engine, engine->helper_name);
     engine->helper = helper;
     helper_end_input(helper);
     return 0;
@@ -420,7 +442,7 @@ int verb_eof(struct engine *engine, const struct statement *statement) {
 int verb_end(struct engine *engine, const struct statement *statement) {
     bool is_eof =
         statement->word_count > 1 && strcmp(word_string(engine, &statement->words[1]), "eof") == 0;
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     engine->helper = helper;
     int result = finish(engine, helper, !is_eof);
     if (result == 0 && statement->outcome_count) {
@@ -446,7 +468,7 @@ static uint64_t within(struct engine *engine, const struct statement *statement)
 
 // wait [exit 0|above-0|any] [within TIME]
 int verb_wait(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     uint64_t limit_ns = within(engine, statement), began_ns = tuck_clock_mono_ns();
     uint64_t patience_ns = limit_ns > engine->patience_ns ? limit_ns : engine->patience_ns;
     engine->helper = helper;
@@ -475,7 +497,7 @@ int verb_wait(struct engine *engine, const struct statement *statement) {
 
 // stdout-ends [within TIME]
 int verb_stdout_ends(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     uint64_t limit_ns = within(engine, statement), began_ns = tuck_clock_mono_ns();
     uint64_t patience_ns = limit_ns > engine->patience_ns ? limit_ns : engine->patience_ns;
     if (!helper_pump(&engine->group, began_ns + patience_ns, is_quiet, helper))
@@ -488,8 +510,22 @@ int verb_stdout_ends(struct engine *engine, const struct statement *statement) {
     return 0;
 }
 
+static bool is_stderr_closed(void *arg) {
+    return ((struct helper *)arg)->is_stderr_over;
+}
+
+// stderr-ends [within TIME]
+int verb_stderr_ends(struct engine *engine, const struct statement *statement) {
+    struct helper *helper = find_helper(engine, engine->helper_name);
+    if (!helper_pump(&engine->group, tuck_clock_mono_ns() + within(engine, statement),
+                     is_stderr_closed, helper))
+        return fail(engine, "its stderr stays open");
+    return check_breaches(engine);
+}
+
 int verb_kill(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    (void)statement;
+    struct helper *helper = find_helper(engine, engine->helper_name);
     helper_signal(helper, SIGKILL, false);
     helper_kill(helper);
     return 0;
@@ -502,7 +538,7 @@ int verb_signal(struct engine *engine, const struct statement *statement) {
         int number;
     } signals[] = {{"INT", SIGINT},   {"QUIT", SIGQUIT}, {"TERM", SIGTERM}, {"HUP", SIGHUP},
                    {"STOP", SIGSTOP}, {"CONT", SIGCONT}, {"PIPE", SIGPIPE}};
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     const char *name = word_string(engine, &statement->words[statement->word_count - 1]);
     for (size_t i = 0; i < TUCK_ARRAY_LEN(signals); i++) {
         if (strcmp(signals[i].name, name) == 0) {
@@ -515,13 +551,14 @@ int verb_signal(struct engine *engine, const struct statement *statement) {
 
 // read: from now on somebody reads its answers
 int verb_read(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    (void)statement;
+    struct helper *helper = find_helper(engine, engine->helper_name);
     helper->is_unread = false;
     return await_hello(engine, helper, false);
 }
 
 int verb_hangup(struct engine *engine, const struct statement *statement) {
-    helper_hang_up(find_helper(engine, statement->helper));
-    (void)engine;
+    (void)statement;
+    helper_hang_up(find_helper(engine, engine->helper_name));
     return 0;
 }

@@ -10,6 +10,7 @@
 
 #define FIELD_MAX    12
 #define STREAM_BLOCK (3U << 18) // bytes of a body that are encoded at once; divisible by 3
+#define TURN_NS      (20 * TUCK_NS_PER_MS / 1000)
 #define READ_NS      (200 * TUCK_NS_PER_MS) // that the helper may take to read a piece
 
 // -- sending -------------------------------------------------------------------------------------
@@ -46,8 +47,10 @@ static int send_pieces(struct engine *engine, struct helper *helper, const char 
         if (result != 0)
             return result;
         at += part;
-        if (at < len)
-            (void)helper_pump(&engine->group, tuck_clock_mono_ns() + READ_NS, has_taken, &taking);
+        // No descriptor tells that the helper has read: look again and again, in short turns.
+        uint64_t until_ns = tuck_clock_mono_ns() + READ_NS;
+        while (at < len && !has_taken(&taking) && tuck_clock_mono_ns() < until_ns)
+            (void)helper_pump(&engine->group, tuck_clock_mono_ns() + TURN_NS, NULL, NULL);
     }
     return 0;
 }
@@ -65,7 +68,7 @@ struct building {
     bool has_body_line;
     const char *gap, *end, *names, *order, *output_name;
     struct value body_line; // in place of the encoded body
-    bool has_own_body_line, is_pretty, is_plain;
+    bool has_own_body_line, is_pretty, is_plain, is_other_action;
     size_t cut, cut_at, until;
     int64_t id;
 };
@@ -113,6 +116,8 @@ static bool take_field(struct engine *engine, struct building *building, struct 
     char *name = need_strndup(from, len);
     struct field *field = mark == '+' || mark == '^' ? NULL : find_field(building, name);
     building->is_plain = false;
+    if (mark != '^' && strcmp(name, "ActionID") == 0)
+        building->is_other_action = true;
     if (mark == '-') {
         if (!field || equals)
             script_error(engine, "there is no field '%s' to leave out", name);
@@ -250,14 +255,14 @@ static void free_building(struct building *building) {
 void remember(struct engine *engine, struct request *request, enum request_kind kind,
               const uint8_t *action, const struct value *body) {
     request->kind = kind;
+    if (kind == REQUEST_PUT)
+        request->body = value_keep(*body);
     if (!action)
         return;
     request->has_action = true;
     memcpy(request->action, action, TUCK_ID_BYTES);
-    if (kind == REQUEST_PUT) {
-        request->body = value_keep(*body);
+    if (kind == REQUEST_PUT)
         return;
-    }
     const struct known *known = place_find(engine->place, action);
     if (known && known->body_count)
         request->body = value_keep(known->bodies[known->body_count - 1]);
@@ -300,11 +305,14 @@ static void begin_building(struct engine *engine, const struct word *words, size
 
 static struct request *ask_for(struct engine *engine, struct helper *helper,
                                const struct word *words, const struct building *building,
-                               const uint8_t *action) {
+                               const uint8_t *action, bool is_expected_to_store) {
     const char *verb = word_literal(&words[0]);
     struct request *request = helper_ask(helper, building->id);
+    if (building->is_other_action)
+        action = NULL;
+    request->is_bent = !building->is_plain;
     if (strcmp(verb, "put") == 0) {
-        if (building->is_plain)
+        if (action && (building->is_plain || is_expected_to_store))
             (void)place_may(engine->place, action, building->body);
         remember(engine, request, REQUEST_PUT, action, &building->body);
     } else if (strcmp(verb, "get") == 0) {
@@ -322,7 +330,7 @@ struct request *build_request(struct engine *engine, struct helper *helper,
     uint8_t action[TUCK_ID_BYTES];
     begin_building(engine, words, count, id, &building, action);
     write_request(engine, &building, ret_text);
-    struct request *request = ask_for(engine, helper, words, &building, action);
+    struct request *request = ask_for(engine, helper, words, &building, action, false);
     free_building(&building);
     return request;
 }
@@ -429,19 +437,19 @@ static void bind(struct engine *engine, const char *name, struct helper *helper,
 }
 
 static int ask(struct engine *engine, const struct statement *statement, const char *usual) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     struct building building;
     uint8_t action[TUCK_ID_BYTES];
     engine->helper = helper;
     begin_building(engine, statement->words, statement->word_count, ++engine->next_id, &building,
                    action);
-    size_t place =
-        (size_t)(ask_for(engine, helper, statement->words, &building, action) - helper->requests);
+    size_t place = (size_t)(ask_for(engine, helper, statement->words, &building, action, true) -
+                            helper->requests);
     int result = send_built(engine, helper, &building);
     bool is_partly = building.until != 0 || engine->batch != NULL;
     free_building(&building);
     if (statement->bind)
-        bind(engine, statement->bind, helper, place);
+        bind(engine, word_string(engine, statement->bind), helper, place);
     if (result != 0)
         return result;
     if (statement->outcome_count && !is_partly)
@@ -486,7 +494,7 @@ const char *option_text(const struct word *word, const char *name) {
 
 // send BYTES... [asks=ID,...] [cut=N]
 int verb_send(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     struct buf text = {0};
     size_t cut = 0;
     engine->helper = helper;
@@ -520,6 +528,8 @@ int verb_send(struct engine *engine, const struct statement *statement) {
 
 // rest [N]: of the request that was sent until some byte
 int verb_rest(struct engine *engine, const struct statement *statement) {
+    if (engine->rest.len == 0)
+        return 0;
     size_t part = engine->rest.len;
     if (statement->word_count > 1) {
         size_t wanted = (size_t)word_number(engine, &statement->words[1]);
@@ -535,7 +545,7 @@ int verb_rest(struct engine *engine, const struct statement *statement) {
 // expect NAME|ID|all OUTCOME...
 int verb_expect(struct engine *engine, const struct statement *statement) {
     const char *name = word_string(engine, &statement->words[1]);
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     if (strcmp(name, "all") == 0) {
         for (size_t i = 0; i < helper->request_count; i++) {
             int result = judge_request(engine, helper, &helper->requests[i], statement->words + 2,
@@ -545,7 +555,7 @@ int verb_expect(struct engine *engine, const struct statement *statement) {
         }
         return 0;
     }
-    if (statement->helper)
+    if (engine->helper_name)
         engine->helper = helper;
     struct request *request = find_request(engine, name, &helper);
     if (!request)
@@ -555,7 +565,7 @@ int verb_expect(struct engine *engine, const struct statement *statement) {
 
 // nothing TIME: no answer comes within this time
 int verb_nothing(struct engine *engine, const struct statement *statement) {
-    struct helper *helper = find_helper(engine, statement->helper);
+    struct helper *helper = find_helper(engine, engine->helper_name);
     size_t before = helper->answer_count;
     (void)helper_pump(&engine->group,
                       tuck_clock_mono_ns() + (uint64_t)word_number(engine, &statement->words[1]),
