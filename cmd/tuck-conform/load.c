@@ -36,10 +36,10 @@ static int await_all(struct engine *engine, struct helper *helper) {
     struct all all = {helper, 0};
     size_t before;
     do { // as long as answers come it is not stuck
-        before = all.from;
+        before = helper->answer_count;
         if (wait_for(engine, all_answered, &all))
             break;
-    } while (all.from != before);
+    } while (helper->answer_count != before);
     if (check_breaches(engine) != 0)
         return ENGINE_STOP;
     if (all.from < helper->request_count)
