@@ -161,6 +161,8 @@ struct place *use_place(struct engine *engine, const char *name) {
         place->next = engine->places;
         engine->places = place;
     }
+    // A helper's relative path means for the case what it means for the helper.
+    (void)!chdir(place->work);
     return engine->place = place;
 }
 
@@ -492,7 +494,7 @@ int aftermath(struct engine *engine, struct place *place) {
             result = judge_plain(engine, helper, request, "hit", &known->bodies[known->must]);
         else
             result = judge_plain(engine, helper, request,
-                                 known->body_count && !known->is_never ? "true" : "miss", NULL);
+                                 known->body_count && !known->is_never ? "true" : "lost", NULL);
         if (result != 0 && !engine->result.is_breach)
             buf_text(&engine->result.why, "  [a fresh helper was asked about it when the case was "
                                           "over]");

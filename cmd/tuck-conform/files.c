@@ -34,7 +34,7 @@ static void free_text(char **text) {
 #define OWNED_TEXT TUCK_CLEANUP(free_text) char *
 
 static int trouble(struct engine *engine, const char *what, const char *path) {
-    script_error(engine, "cannot %s '%s': %s", what, path, strerror(errno));
+    return fail(engine, "cannot %s '%s': %s", what, path, strerror(errno));
 }
 
 // -- whole files ---------------------------------------------------------------------------------

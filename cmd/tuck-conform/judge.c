@@ -230,8 +230,8 @@ struct term {
     bool has_body;
 };
 
-static const char *const term_names[] = {"hit",     "miss", "put",     "err",      "ok",
-                                         "refused", "exit", "nothing", "answered", "true"};
+static const char *const term_names[] = {"hit",  "miss",    "put",      "err",  "ok",  "refused",
+                                         "exit", "nothing", "answered", "true", "lost"};
 
 static bool is_term(const char *name) {
     for (size_t i = 0; i < TUCK_ARRAY_LEN(term_names); i++)
@@ -261,6 +261,8 @@ static bool holds(struct engine *engine, struct helper *helper, const struct req
         return is_file(engine, request, body, why);
     if (strcmp(term->name, "miss") == 0)
         return is_miss(answer);
+    if (strcmp(term->name, "lost") == 0) // of a get the go command takes Err for a miss
+        return is_miss(answer) || is_err(answer);
     if (strcmp(term->name, "err") == 0 || strcmp(term->name, "refused") == 0)
         return is_err(answer);
     if (strcmp(term->name, "ok") == 0)

@@ -356,9 +356,9 @@ static int explain(const struct script *script, const char *id) {
 }
 
 int main(int argc, char **argv) {
-    struct options options;
-    struct script script = {0};
-    struct profile profile = {0};
+    static struct options options; // these live as long as the program
+    static struct script script;
+    static struct profile profile;
     struct tuck_error err = {0};
     int status = take_options(argc, argv, &options);
     if (status >= 0)
@@ -372,7 +372,8 @@ int main(int argc, char **argv) {
     }
     if (options.explain)
         return explain(&script, options.explain);
-    struct run run = {.report = report_one, .jobs = options.jobs};
+    static struct run run;
+    run = (struct run){.report = report_one, .jobs = options.jobs};
     run.count = choose(&script, options.filter, &run.outcomes);
     if (run.count == 0)
         return usage("no case fits '%s'", options.filter);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * What people and programs read: TAP while it runs, the table of verdicts at its end, JSON for
- * those who want to keep it. A failed SHOULD is a TODO in TAP, so that consumers count failed MUSTs
- * only; a broken rule of every conversation is a failed MUST in whatever case it shows.
+ * those who want to keep it. A failed SHOULD is in TAP what is known to be open, so that consumers
+ * count failed MUSTs only; a broken rule of every conversation is a failed MUST in whatever case it shows.
  */
 #pragma once
 #include "cmd/tuck-conform/run.h"

@@ -104,6 +104,7 @@ struct start {
     struct helper_spec spec;
     struct environment environment;
     bool may_refuse;    // to start
+    bool may_not_load;  // the kernel or the loader may end it before it is a helper
     bool without_hello; // do not wait for it
     const char *flag;   // one more argument
     uint64_t memory_limit;
@@ -155,7 +156,8 @@ static struct helper *run(struct engine *engine, struct start *start) {
     return helper;
 }
 
-static int await_hello(struct engine *engine, struct helper *helper, bool may_refuse) {
+static int await_hello(struct engine *engine, struct helper *helper, bool may_refuse,
+                       bool may_not_load) {
     bool is_there = wait_for(engine, has_hello, helper);
     if (check_breaches(engine) != 0)
         return ENGINE_STOP;
@@ -167,6 +169,10 @@ static int await_hello(struct engine *engine, struct helper *helper, bool may_re
     }
     if (is_there)
         (void)wait_for(engine, has_ended, helper);
+    if (is_there && may_not_load) {
+        helper->sent_signals = UINT32_MAX; // whatever ended it is not its fault
+        return 0;
+    }
     if (is_there && may_refuse && ended_in_refusal(helper))
         return 0;
     struct buf end = {0};
@@ -195,7 +201,7 @@ struct helper *start_silently(struct engine *engine, const char *name) {
 struct helper *start_plainly(struct engine *engine, const char *name) {
     struct start start = plain_start(engine, name);
     struct helper *helper = run(engine, &start);
-    if (!helper || await_hello(engine, helper, false) != 0)
+    if (!helper || await_hello(engine, helper, false, false) != 0)
         return NULL;
     return helper;
 }
@@ -290,6 +296,8 @@ static void take_start_option(struct engine *engine, struct start *start, const 
         start->without_hello = true;
     } else if (strcmp(option, "or-refuses") == 0) {
         start->may_refuse = true;
+    } else if (strcmp(option, "may-not-load") == 0) {
+        start->may_not_load = true;
     } else if (strcmp(option, "silent") == 0) {
         start->without_hello = true;
     } else if (strcmp(name, "clock") == 0 && is_number) {
@@ -314,7 +322,8 @@ int verb_start(struct engine *engine, const struct statement *statement) {
     struct helper *helper = run(engine, &start);
     if (!helper && engine->result.verdict != VERDICT_PASS)
         return ENGINE_STOP;
-    if (helper && !start.without_hello && await_hello(engine, helper, start.may_refuse) != 0)
+    if (helper && !start.without_hello &&
+        await_hello(engine, helper, start.may_refuse, start.may_not_load) != 0)
         return ENGINE_STOP;
     set_variable(engine, "started",
                  value_text(helper && (helper->has_hello || start.without_hello) ? "yes" : "no"));
@@ -325,7 +334,7 @@ int verb_start(struct engine *engine, const struct statement *statement) {
 
 int verb_hello(struct engine *engine, const struct statement *statement) {
     (void)statement;
-    return await_hello(engine, find_helper(engine, engine->helper_name), false);
+    return await_hello(engine, find_helper(engine, engine->helper_name), false, false);
 }
 
 // -- ends ----------------------------------------------------------------------------------------
@@ -554,7 +563,7 @@ int verb_read(struct engine *engine, const struct statement *statement) {
     (void)statement;
     struct helper *helper = find_helper(engine, engine->helper_name);
     helper->is_unread = false;
-    return await_hello(engine, helper, false);
+    return await_hello(engine, helper, false, false);
 }
 
 int verb_hangup(struct engine *engine, const struct statement *statement) {

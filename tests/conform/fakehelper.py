@@ -369,7 +369,7 @@ class Store:
             with open(temp, "rb") as source, open(path, "wb") as file:
                 file.write(source.read())
             os.unlink(temp)
-        elif not fault("always-replaces") and self.is_whole(path, output, size):
+        elif not fault("always-replaces") and os.path.lexists(path) and self.is_whole(path, output, size):
             os.unlink(temp)
         else:
             os.chmod(temp, 0o666 if fault("world-writable") else 0o400)
@@ -379,6 +379,7 @@ class Store:
         return path
 
     def enter(self, action, output, size, path):
+        path = "" if path == object_path(output) else path
         entry = {"output": output.hex(), "size": size, "time": self.now_ns(), "path": path}
         old = self.entry(action)
         if old and fault("first-put-wins"):
@@ -418,10 +419,10 @@ class Store:
                 raise
             found = None
         mine = self.memory.get(action)
+        if found and self.at_start is not None and action.hex() not in self.at_start:
+            return mine
         if mine and (not found or mine["time"] > found["time"]):
             return mine
-        if found and self.at_start is not None and action.hex() not in self.at_start:
-            return None
         if found and fault("clock-evicts") and abs(time.time_ns() - found["time"]) > 86400 * 10**9:
             os.unlink(entry_path(action))
             return None
@@ -589,6 +590,8 @@ class Helper:
                 os._exit(0)
             fields = fields_of(raw)
             if fields is None:
+                if self.input.peek() == b'"':
+                    self.skip(1)
                 continue
             if self.request(fields) == "close":
                 self.flush()
@@ -718,6 +721,8 @@ class Helper:
         entry = self.store.entry(action)
         if fault("late-entries") and action in self.store.memory:
             entry = None
+        if entry:
+            entry = entry | {"path": entry["path"] or object_path(bytes.fromhex(entry["output"]))}
         whole = entry and self.store.is_whole(entry["path"], bytes.fromhex(entry["output"]), entry["size"])
         if fault("hits-always"):
             entry = {"output": hashlib.sha256(b"x").hexdigest(), "size": 1, "time": 1,

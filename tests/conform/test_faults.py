@@ -10,7 +10,7 @@ from tap import case, run
 
 LONG = os.environ.get("TUCK_TEST_LONG") == "1"
 # Run beside the cases that are expected to fail: they must not, unless the fault is one of every conversation.
-CONTROL = ["H-06", "F-04", "F-12", "G-21", "P-03", "P-16", "C-03", "X-01"]
+CONTROL = ["H-06", "F-04", "G-21", "P-03", "C-08"]
 
 # Fault (or several): the cases that show it. "*" at the end: others may fail as well.
 FAULTS = {
@@ -25,7 +25,7 @@ FAULTS = {
     "both-names": "F-16", "old-name-wins": "F-16.2", "rounds-ids": "F-17", "id-as-float": "F-17 *",
     "negative-ids": "F-18", "answers-id-0": "F-18", "no-padding": "F-19", "limits-body": "F-20 F-20.2",
     "holds-bodies": "F-20.2", "long-line": "F-21 F-22.3", "unbounded": "F-21.2 X-02.3", "unescaped-DiskPath": "F-22",
-    "any-path": "F-22.2", "unescaped-Err": "F-22.3", "mixes-answers": "F-23 X-09", "flushes-late": "F-24 *",
+    "any-path": "F-22.2", "unescaped-Err": "F-22.3 *", "mixes-answers": "F-23 X-09", "flushes-late": "F-24 *",
     "empty-miss": "G-01", "wrong-output-id": "G-02 G-04 G-12", "relative-path": "G-03 P-23", "url-output-id": "G-04 G-02",
     "no-size": "G-05 G-02", "bad-time": "G-06 G-06.2 G-07 G-08 G-09", "no-time": "G-06.2 G-07 G-08 G-09",
     "whole-seconds": "G-06.2 G-07 G-08", "time-of-get": "G-07 G-08 G-09", "time-of-file": "G-07 G-09", "time-stays": "G-08",
@@ -41,7 +41,7 @@ FAULTS = {
     "no-body-size-check": "P-14", "sets-memory-aside": "P-14", "dies-without-id": "P-15", "leaves-body": "P-15",
     "id-paths": "P-16 X-06", "any-output-id": "P-16.2", "dies-of-full-disk no-fallback": "P-17 P-17.2 P-18",
     "no-fallback": "P-17.2", "loses-place no-fallback": "P-18 P-17", "leaves-temp": "P-19", "no-sweep": "P-19.2",
-    "enters-first skips-hash": "P-20", "cleans-up": "P-22 *", "no-link": "P-23",
+    "enters-first skips-hash always-replaces": "P-20", "cleans-up": "P-22 *", "no-link": "P-23",
     "drops-answers": "O-01 *", "answers-twice": "O-01 *", "hates-waiting": "O-02 O-04", "slow-put": "O-03",
     "hoards-answers": "O-04.2", "dies-of-duplicates": "O-05", "one-writer": "O-06 O-06.2 O-06.3",
     "sees-only-start": "O-06.3 C-06", "clears-all": "O-07 O-08", "cleans-directory": "O-09", "ignores-version": "O-09.2",
@@ -52,10 +52,10 @@ FAULTS = {
     "ignores-term": "C-12", "daemon": "C-13", "serves-after-close": "C-14", "status-1": "C-15", "status-0": "C-15 *",
     "silent-refusals": "C-15 *", "spins": "C-16", "dies-of-unknown": "X-01", "invents-ids": "X-02 *",
     "overflows": "X-02.2", "skips-values": "X-03", "nul-ends-strings": "X-04 X-01", "pads-ids": "X-05",
-    "writes-through-links": "X-07", "world-writable": "X-07.2 X-12", "loses-line-ends": "X-08", "leaks": "X-09",
+    "writes-through-links": "X-07", "world-writable": "X-07.2 X-12", "loses-line-ends": "X-08 *", "leaks": "X-09",
     "dies-of-limit": "X-10", "clock-evicts": "X-11", "needs-home": "X-13", "upper-case-names": "X-14",
 }
-SHARDS = 4
+SHARDS = 6
 
 
 def judge_fault(directory, fault, wanted):
@@ -69,7 +69,7 @@ def judge_fault(directory, fault, wanted):
     faults = fault.split()
     judged = Judged(place, [f"--profile={profile_of_fake(place, *faults)}", f"--timeout-scale={min(SCALE, 1)}",
                             f"--filter={','.join(asked)}"], FAKE + [f"--fault={name}" for name in faults])
-    failed, hoped = judged.failed(), {name for name in judged.cases if name in names}
+    failed, hoped = judged.failed() & set(asked), {name for name in judged.cases if name in names}
     shown = names & set(judged.cases)
     if failed - shown and not is_wide:
         return f"{fault}: fails {sorted(failed - shown)}, too:\n{judged.why(failed - shown)}"
@@ -91,14 +91,14 @@ def shard_case(shard):
     def faults_are_found_by_the_cases_that_are_about_them(directory):
         judge_shard(directory, shard)
     faults_are_found_by_the_cases_that_are_about_them.__name__ += f"_{shard + 1}_of_{SHARDS}"
-    case("conform", limit=900)(faults_are_found_by_the_cases_that_are_about_them)
+    case(limit=900)(faults_are_found_by_the_cases_that_are_about_them)
 
 
 for shard_ in range(SHARDS):
     shard_case(shard_)
 
 
-@case("conform", limit=900)
+@case(limit=900)
 def a_right_helper_passes_what_it_is_asked(directory):
     words = [] if LONG else ["--filter=handshake,order,C-02,C-06,C-11,C-13,F-03,F-13,F-22,G-07,G-12,G-18,P-01,P-07,P-17,P-22,X-01,X-12"]
     judged = Judged(directory, [f"--profile={profile_of_fake(directory)}", f"--timeout-scale={SCALE}", *words], FAKE, jobs=2)
@@ -106,7 +106,7 @@ def a_right_helper_passes_what_it_is_asked(directory):
     assert judged.done.returncode == 0
 
 
-@case("conform")
+@case()
 def every_case_has_a_fault_that_it_finds(_directory):
     listed = [line.split()[0] for line in run_conform("--list").stdout.splitlines()]
     shown = {name for wanted in FAULTS.values() for name in wanted.split()}
@@ -115,7 +115,7 @@ def every_case_has_a_fault_that_it_finds(_directory):
     assert set(missing) <= {"F-20.3"}, f"no fault shows {missing}"
 
 
-@case("conform")
+@case()
 def every_fault_exists_and_is_tried(_directory):
     with open(os.path.join(HERE, "fakehelper.py")) as file:
         known = {name for call in re.findall(r"fault\(([^()]*)\)", file.read()) for name in re.findall(r'"([\w-]+)"', call)}
