@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * What happens to files behind a helper's back: damage, removal, full disks; and what must not
- * happen to them. Paths may contain {dir}, {gocache}, {home}, {tmp} and {base}.
+ * happen to them. Paths may contain {dir}, {gocache}, {home}, {tmp}, {base} and
+ * {case}.
  */
 #include "cmd/tuck-conform/engine.h"
 #include "lib/base/clock.h"

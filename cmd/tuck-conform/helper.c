@@ -460,6 +460,11 @@ bool helper_took_all(const struct helper *helper) {
     return helper->in < 0 || ioctl(helper->in, FIONREAD, &waiting) < 0 || waiting == 0;
 }
 
+bool helper_has_unread(const struct helper *helper) {
+    int waiting = 0;
+    return helper->out < 0 || ioctl(helper->out, FIONREAD, &waiting) < 0 || waiting > 0;
+}
+
 // -- start and end -------------------------------------------------------------------------------
 static void fill_pipe(int fd) {
     char block[4096] = {0};

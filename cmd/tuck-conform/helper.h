@@ -114,6 +114,9 @@ TUCK_CHECKED int helper_send(struct helper *helper, const void *data, size_t len
 /** True when everything sent was read by the helper. */
 bool helper_took_all(const struct helper *helper);
 
+/** True when it has written something that nobody has read yet, or has ended. */
+bool helper_has_unread(const struct helper *helper);
+
 /** Notes that a request with this ID goes out; valid until the next call. */
 struct request *helper_ask(struct helper *helper, int64_t id);
 

@@ -299,6 +299,13 @@ int verb_quiet(struct engine *engine, const struct statement *statement) {
 }
 
 // -- full pipes ----------------------------------------------------------------------------------
+// Until it has begun to read, which is when it has started.
+static void await_reading(struct engine *engine, struct helper *helper) {
+    uint64_t until_ns = tuck_clock_mono_ns() + engine->patience_ns;
+    while (!helper_took_all(helper) && tuck_clock_mono_ns() < until_ns)
+        (void)helper_pump(&engine->group, tuck_clock_mono_ns() + TUCK_NS_PER_MS, NULL, NULL);
+}
+
 // stuff ACTION: gets, until the helper, whose answers nobody reads, takes no more
 int verb_stuff(struct engine *engine, const struct statement *statement) {
     struct helper *helper = find_helper(engine, engine->helper_name);
@@ -317,6 +324,8 @@ int verb_stuff(struct engine *engine, const struct statement *statement) {
         result = helper_send(helper, text.data, text.len, STUFF_NS, &taken);
         if (result == HELPER_STUCK)
             buf_add(&engine->rest, text.data + taken, text.len - taken);
+        if (i == 0)
+            await_reading(engine, helper);
     }
     buf_free(&text);
     buf_format(&engine->result.notes, "nobody read: %zu requests, then %s\n", helper->request_count,

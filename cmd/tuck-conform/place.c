@@ -21,6 +21,7 @@ struct place *place_new(const char *scratch, const char *name) {
     struct place *place = need_alloc(sizeof(*place));
     place->name = need_strndup(name, strlen(name));
     place->base = make_below(scratch, name);
+    place->outside = need_strndup(scratch, strlen(scratch));
     place->gocache = make_below(place->base, "gocache");
     place->home = make_below(place->base, "home");
     place->tmp = make_below(place->base, "tmp");
@@ -45,6 +46,7 @@ void place_free(struct place *place) {
     free(place->home);
     free(place->tmp);
     free(place->work);
+    free(place->outside);
     free(place);
 }
 
@@ -62,11 +64,8 @@ void place_give_away(const struct place *place) {
 char *place_fill_in(const struct place *place, const char *text) {
     const struct {
         const char *name, *value;
-    } all[] = {{"{dir}", place->dir},
-               {"{gocache}", place->gocache},
-               {"{home}", place->home},
-               {"{tmp}", place->tmp},
-               {"{base}", place->base}};
+    } all[] = {{"{dir}", place->dir}, {"{gocache}", place->gocache}, {"{home}", place->home},
+               {"{tmp}", place->tmp}, {"{base}", place->base},       {"{case}", place->outside}};
     struct buf filled = {0};
     while (*text) {
         size_t i = 0;

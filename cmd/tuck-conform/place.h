@@ -18,8 +18,8 @@ struct known {
 
 struct place {
     struct place *next;
-    char *name, *base; // base has the directories below
-    char *dir, *gocache, *home, *tmp, *work;
+    char *name, *base;                                 // base has the directories below
+    char *dir, *gocache, *home, *tmp, *work, *outside; // outside: that of the whole case
     struct known *known;
     size_t known_count;
     bool is_used;
@@ -33,7 +33,7 @@ void place_free(struct place *place);
 /** Gives everything in the place to the user nobody, when root. */
 void place_give_away(const struct place *place);
 
-/** Replaces {dir}, {gocache}, {home}, {tmp} and {base}; result is owned by the caller. */
+/** Replaces {dir}, {gocache}, {home}, {tmp}, {base} and {case}; result is owned by the caller. */
 char *place_fill_in(const struct place *place, const char *text);
 
 /** What is known of an action; made if need be. Valid until the next call. */

@@ -425,8 +425,13 @@ static int parse_define(struct parser *parser, const struct line *line) {
     struct script_define *define = need_alloc(sizeof(*define));
     const char *at = line->text + strlen("define");
     define->name = first_word(&at);
-    for (char *name = first_word(&at); *name; name = first_word(&at))
-        *APPEND(define->parameters, define->parameter_count) = name;
+    while (*at) {
+        char *name = first_word(&at);
+        if (*name)
+            *APPEND(define->parameters, define->parameter_count) = name;
+        else
+            free(name);
+    }
     bool takes_block;
     if (!*define->name || parser->vocabulary->is_verb(define->name, &takes_block))
         return wrong(parser, line->number, "a definition needs a name that is no verb");

@@ -312,6 +312,13 @@ static void take_start_option(struct engine *engine, struct start *start, const 
     free(name);
 }
 
+// Nobody reads it, but it is there: the helper has started.
+static void await_unread_hello(struct engine *engine, const struct helper *helper) {
+    uint64_t until_ns = tuck_clock_mono_ns() + engine->patience_ns;
+    while (!helper_has_unread(helper) && !helper->is_over && tuck_clock_mono_ns() < until_ns)
+        (void)helper_pump(&engine->group, tuck_clock_mono_ns() + TUCK_NS_PER_MS, NULL, NULL);
+}
+
 // start [OPTION...]: sets $started to yes or no
 int verb_start(struct engine *engine, const struct statement *statement) {
     struct start start = plain_start(engine, engine->helper_name ? engine->helper_name : "h");
@@ -325,6 +332,8 @@ int verb_start(struct engine *engine, const struct statement *statement) {
     if (helper && !start.without_hello &&
         await_hello(engine, helper, start.may_refuse, start.may_not_load) != 0)
         return ENGINE_STOP;
+    if (helper && start.spec.is_unread)
+        await_unread_hello(engine, helper);
     set_variable(engine, "started",
                  value_text(helper && (helper->has_hello || start.without_hello) ? "yes" : "no"));
     if (helper && helper->memory_limit)

@@ -539,13 +539,19 @@ class Helper:
     def flush(self):
         if fault("flushes-late") and not self.input.is_over and self.kept < 4096:
             return
-        if fault("hoards-answers") and not select.select([], [1], [], 0)[1] and not self.input.is_over:
-            return
+        if fault("hoards-answers") and not self.input.is_over:
+            return self.trickle()
         if fault("hates-waiting") and struct.unpack("i", fcntl.ioctl(1, termios.FIONREAD, b"    "))[0] > 4000:
             os._exit(0)
         raw, self.output, self.kept = b"".join(self.output), [], 0
         while raw:
             raw = raw[os.write(1, raw):]
+
+    def trickle(self):
+        """Writes what the pipe takes without waiting, and keeps the rest."""
+        self.output, self.kept = [b"".join(self.output)], 0
+        while self.output[0] and select.select([], [1], [], 0)[1]:
+            self.output[0] = self.output[0][os.write(1, self.output[0][:4096]):]
 
     def hello(self):
         names = ["get", "put", "close"]
@@ -565,7 +571,7 @@ class Helper:
         if fault("hello-after-input"):
             self.input.more()
         if fault("slow-hello"):
-            time.sleep(len(os.listdir(os.path.join(DIR, "entries"))) / 50_000)
+            time.sleep(len(os.listdir(os.path.join(DIR, "entries"))) / 20_000)
         os.write(1, json.dumps(message).encode() + b"\n")
         if fault("two-hellos"):
             os.write(1, json.dumps(message).encode() + b"\n")
@@ -767,7 +773,9 @@ class Helper:
     @staticmethod
     def make_path(text):
         try:
-            os.makedirs(os.path.join(DIR, "entries", base64.b64decode(text).decode("latin-1")), exist_ok=True)
+            path = os.path.normpath(os.path.join(DIR, "entries", base64.b64decode(text).decode("latin-1")))
+            if path.startswith(os.path.dirname(os.path.dirname(os.path.dirname(DIR)))):  # and no other files at all
+                os.makedirs(path, exist_ok=True)
         except (OSError, ValueError):
             pass
 
