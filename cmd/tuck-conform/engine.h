@@ -16,6 +16,10 @@
 
 #define ENGINE_STOP 1
 
+// IDs of the requests that follow a provocation.
+#define PROBE_GET 9001
+#define PROBE_PUT 9002
+
 /** What all cases of one run have in common. */
 struct setup {
     char *const *command; // of the helper, program first, found in PATH

@@ -244,8 +244,10 @@ static bool holds_unanswered(struct engine *engine, struct helper *helper, const
                              struct buf *why) {
     if (strcmp(term->name, "exit") == 0 || strcmp(term->name, "refused") == 0)
         return is_exit(engine, helper, why);
-    if (strcmp(term->name, "nothing") == 0)
-        return helper->is_stdout_over;
+    if (strcmp(term->name, "nothing") == 0) { // and nothing behind it, where a get follows
+        const struct request *probe = helper_request(helper, PROBE_GET);
+        return helper->is_stdout_over && !(probe && probe->answer);
+    }
     return false;
 }
 

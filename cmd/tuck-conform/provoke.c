@@ -9,8 +9,6 @@
 #define SETTLE_NS (600 * TUCK_NS_PER_MS) // that answers to a provocation may take
 #define LULL_NS   (100 * TUCK_NS_PER_MS) // without an answer, once the probes have theirs
 #define LAST_NS   (50 * TUCK_NS_PER_MS)  // before the end of input, where no probes follow
-#define PROBE_GET 9001
-#define PROBE_PUT 9002
 #define PROVOKED  50
 
 static const char known_name[] = "known", known_body[] = "what was stored before is kept";

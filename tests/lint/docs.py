@@ -110,16 +110,19 @@ def the_manual_page_is_well_formed(_directory):
 
 
 @case()
-def every_option_and_verb_of_tuck_conform_is_in_its_manual(_directory):
+def every_option_verb_and_function_of_tuck_conform_is_in_its_manual(_directory):
     program = os.environ.get("TUCK_CONFORM_BIN") or skip("TUCK_CONFORM_BIN names no program")
     done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0 and "--filter" in done.stdout, done
     manual = tree.text(tree.ROOT, CONFORM_MANUAL)
     tree.expect_none(unmentioned_options(done.stdout, manual))
-    table = tree.text(tree.ROOT, "cmd/tuck-conform/engine.c").split("} verbs[] = {")[1].split("};")[0]
-    verbs = re.findall(r'^    \{"([a-z-]+)", ', table, re.M)
+    names = []
+    for file, mark in (("engine.c", "} verbs[] = {"), ("expr.c", "} functions[] = {")):
+        table = tree.text(tree.ROOT, f"cmd/tuck-conform/{file}").split(mark)[1].split("};")[0]
+        names += re.findall(r'^    \{"([a-z0-9-]+)", ', table, re.M)
+    assert {"put", "crowd", "sha"} <= set(names), f"the tables are not understood: {names}"
     code = " ".join(line for line in manual.splitlines() if re.match(r"\.(Ic|It Ic|Li|Op) ", line))
-    tree.expect_none([f"{CONFORM_MANUAL} does not mention the verb {verb}" for verb in verbs
+    tree.expect_none([f"{CONFORM_MANUAL} does not mention {verb}" for verb in names
                       if not re.search(rf"(?<![\w-]){verb}(?![\w-])", code)])
 
 
