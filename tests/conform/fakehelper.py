@@ -5,7 +5,7 @@ A helper that is right in everything tuck-conform asks, and can be wrong in any 
 [--fault=NAME]`. test_faults.py shows with it that each case is able to fail. Simple and slow on purpose: one file per
 entry, one per output, no thread. The faults are searched for by name where they take effect.
 """
-import base64, binascii, datetime, errno, fcntl, hashlib, json, os, re, select, signal, stat, struct, sys, termios, time
+import base64, binascii, datetime, errno, fcntl, hashlib, json, os, re, resource, select, signal, stat, struct, sys, termios, time
 
 DIR = None
 FAULTS = set()
@@ -823,6 +823,8 @@ class Helper:
         if fault("takes-objects") and has_body and self.input.peek() in b"{0123456789":
             self.input.object() if self.input.peek() == b"{" else self.input.more()
             pieces = iter((base64.b64encode(b"x" * size),))
+        if fault("hates-address-limits") and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+            os._exit(0)
         if fault("enters-first"):
             path = object_path(output)
             if not os.path.exists(path):

@@ -53,7 +53,7 @@ FAULTS = {
     "silent-refusals": "C-15 *", "spins": "C-16", "dies-of-unknown": "X-01", "invents-ids": "X-02 *",
     "overflows": "X-02.2", "skips-values": "X-03", "nul-ends-strings": "X-04 X-01", "pads-ids": "X-05",
     "writes-through-links": "X-07", "world-writable": "X-07.2 X-12", "loses-line-ends": "X-08 *", "leaks": "X-09",
-    "dies-of-limit": "X-10", "clock-evicts": "X-11", "needs-home": "X-13", "upper-case-names": "X-14",
+    "dies-of-limit": "X-10", "hates-address-limits": "X-10.2", "clock-evicts": "X-11", "needs-home": "X-13", "upper-case-names": "X-14",
 }
 SHARDS = 6
 
