@@ -252,18 +252,27 @@ static size_t choose(const struct script *script, const char *filter,
 }
 
 // -- the helper's command ------------------------------------------------------------------------
+// Links are not followed: some programs look at the name by which they were called.
+static char *absolute(const char *path) {
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    struct buf whole = {0};
+    buf_format(&whole, "%s%s%s", here ? here : "", here ? "/" : "", path);
+    free(here);
+    return whole.data;
+}
+
 // As execvp() would find it, but absolute: helpers run in directories of their own.
 static char *find_program(const char *name) {
     char *found = NULL;
     if (strchr(name, '/'))
-        return realpath(name, NULL);
+        return access(name, F_OK) == 0 ? absolute(name) : NULL;
     const char *at = getenv("PATH");
     for (at = at ? at : "/usr/local/bin:/usr/bin:/bin"; *at && !found;) {
         size_t len = strcspn(at, ":");
         struct buf path = {0};
         buf_format(&path, "%.*s/%s", (int)len, at, name);
         if (access(path.data, X_OK) == 0)
-            found = realpath(path.data, NULL);
+            found = absolute(path.data);
         buf_free(&path);
         at += len + (at[len] == ':');
     }
@@ -297,7 +306,10 @@ static char *make_scratch(void) {
     if (!mkdtemp(path.data))
         conform_die("cannot make a directory like '%s': %s", path.data, strerror(errno));
     (void)chmod(path.data, 0711);
-    return path.data;
+    char *whole = realpath(path.data, NULL);
+    if (!whole)
+        conform_die("cannot find '%s': %s", path.data, strerror(errno));
+    return whole;
 }
 
 // Without a handshake only that can be judged.
