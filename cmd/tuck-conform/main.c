@@ -166,9 +166,10 @@ static int parse_file(struct script *script, const char *path, struct tuck_error
     for (size_t got; (got = fread(block, 1, sizeof(block), file)) > 0;)
         buf_add(&text, block, got);
     (void)fclose(file);
-    // The name and the text stay: the tree points to the former.
-    return script_parse(script, path, text.data ? text.data : "", text.len, &engine_vocabulary,
-                        err);
+    int result =
+        script_parse(script, path, text.data ? text.data : "", text.len, &engine_vocabulary, err);
+    buf_free(&text);
+    return result;
 }
 
 static int parse_directory(struct script *script, const char *path, struct tuck_error *err) {
@@ -309,6 +310,7 @@ static char *make_scratch(void) {
     char *whole = realpath(path.data, NULL);
     if (!whole)
         conform_die("cannot find '%s': %s", path.data, strerror(errno));
+    buf_free(&path);
     return whole;
 }
 
@@ -333,8 +335,10 @@ static int judge(struct run *run, const struct options *options) {
     if (probe == PROBE_NOT_RUN || probe == PROBE_GAVE_UP) {
         fprintf(stderr, "tuck-conform: the helper cannot be started: %s\n",
                 why.data ? why.data : "?");
+        buf_free(&why);
         return EXIT_NO_HELPER;
     }
+    buf_free(&why);
     if (probe == PROBE_SILENT) {
         fputs("tuck-conform: the helper runs and says nothing; only its handshake is judged\n",
               stderr);
@@ -367,7 +371,7 @@ static int explain(const struct script *script, const char *id) {
     return found ? EXIT_CONFORMS : usage("there is no case '%s'; --list shows all", id);
 }
 
-int main(int argc, char **argv) {
+static int run_program(int argc, char **argv) {
     static struct options options; // these live as long as the program
     static struct script script;
     static struct profile profile;
@@ -418,4 +422,10 @@ int main(int argc, char **argv) {
     status = judge(&run, &options);
     remove_tree(run.scratch);
     return status;
+}
+
+int main(int argc, char **argv) {
+    int status = run_program(argc, argv);
+    (void)fflush(NULL);
+    leave_at_once(status); // the tree of cases, whole or broken off by a mistake, goes with us
 }

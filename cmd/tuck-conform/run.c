@@ -91,7 +91,7 @@ static void work(const struct run *run, const struct script_case *one, const cha
     end_orphans();
     send_result(fd, &result);
     remove_tree(directory);
-    _exit(0); // what the case allocated goes with the process
+    leave_at_once(0);
 }
 
 // -- jobs ----------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ enum probe probe_helper(const struct setup *setup, const char *scratch, struct b
         int status = (int)engine_probe(setup, directory.data, &told);
         end_orphans();
         (void)!tuck_write_all(ends[1], told.data, told.len, NULL);
-        _exit(status);
+        leave_at_once(status);
     }
     (void)close(ends[1]);
     char block[1024];
