@@ -220,7 +220,15 @@ static bool is_exactly(const char *text, const char *word, size_t len) {
     return strncmp(text, word, len) == 0 && !text[len];
 }
 
-static bool fits(const struct script_case *one, const char *word, size_t len) {
+static bool is_area(const struct script *script, const char *word, size_t len) {
+    for (size_t i = 0; i < script->case_count; i++)
+        if (is_exactly(script->cases[i].area, word, len))
+            return true;
+    return false;
+}
+
+static bool fits(const struct script *script, const struct script_case *one, const char *word,
+                 size_t len) {
     if (is_exactly(one->id, word, len) || is_exactly(one->area, word, len) ||
         is_exactly(one->is_must ? "MUST" : "SHOULD", word, len))
         return true;
@@ -229,13 +237,14 @@ static bool fits(const struct script_case *one, const char *word, size_t len) {
     for (size_t i = 0; i < one->clause_count; i++)
         if (is_exactly(one->clauses[i], word, len))
             return true;
-    return len > 3 && has_word(one->title, word, len);
+    return len > 3 && !is_area(script, word, len) && has_word(one->title, word, len);
 }
 
-static bool is_chosen(const struct script_case *one, const char *filter) {
+static bool is_chosen(const struct script *script, const struct script_case *one,
+                      const char *filter) {
     for (const char *at = filter; at && *at;) {
         size_t len = strcspn(at, ",");
-        if (len && fits(one, at, len))
+        if (len && fits(script, one, at, len))
             return true;
         at += len + (at[len] == ',');
     }
@@ -247,7 +256,7 @@ static size_t choose(const struct script *script, const char *filter,
     size_t count = 0;
     *ret_outcomes = need_alloc(script->case_count * sizeof(**ret_outcomes));
     for (size_t i = 0; i < script->case_count; i++)
-        if (is_chosen(&script->cases[i], filter))
+        if (is_chosen(script, &script->cases[i], filter))
             (*ret_outcomes)[count++].one = &script->cases[i];
     return count;
 }
