@@ -313,7 +313,7 @@ static int verb_place(struct engine *engine, const struct statement *statement) 
     return 0;
 }
 
-// place-dir NAME PATH: like place, with another {dir}
+// directory PATH: another {dir} for the place
 static int verb_directory(struct engine *engine, const struct statement *statement) {
     char *path = place_fill_in(engine->place, word_string(engine, &statement->words[1]));
     free(engine->place->dir);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Engine: runs one case. This header is shared by the parts of the engine: engine.c (flow, names,
- * the end of a case), expr.c (what words mean), talk.c (helpers and requests), judge.c (what an
- * answer is worth), files.c (what happens to files behind a helper's back) and load.c (many
- * requests, many helpers).
+ * the end of a case), expr.c (what words mean), start.c (the life of a helper), talk.c (requests),
+ * provoke.c (what no client sends), judge.c (what an answer is worth), files.c (what happens to
+ * files behind a helper's back) and load.c (many requests, many helpers).
  *
  * A verb returns 0, or ENGINE_STOP when the case is decided: it failed, or cannot be judged here.
  * One worker process runs one case, so nothing is shared and most memory lives as long as the case.
@@ -177,10 +177,6 @@ int judge_request(struct engine *engine, struct helper *helper, struct request *
 /** The same for an outcome in plain text, with the body that is expected (may be NULL). */
 int judge_plain(struct engine *engine, struct helper *helper, struct request *request,
                 const char *outcome, const struct value *body);
-
-/** The path that an answer gives, opened; -1 with the reason in *why. The file has the body. */
-bool file_has_body(const struct engine *engine, const json_t *answer, const struct value *body,
-                   struct buf *why);
 
 /** Reads an RFC 3339 time as the go command does. */
 TUCK_CHECKED bool parse_time(const char *text, int64_t *ret_ns, bool *ret_has_fraction);

@@ -103,7 +103,6 @@ struct request *helper_request(const struct helper *helper, int64_t id) {
 // -- what it says --------------------------------------------------------------------------------
 static void take_hello(struct helper *helper, json_t *value) {
     helper->has_hello = true;
-    helper->hello_count = 1;
     helper->hello_ns = tuck_clock_mono_ns();
     helper->hello = value;
     const json_t *id = json_object_get(value, "ID"),
@@ -448,7 +447,6 @@ int helper_send(struct helper *helper, const void *data, size_t len, uint64_t pa
         if (put > 0) {
             at += put;
             left -= (size_t)put;
-            helper->sent_bytes += (size_t)put;
             if (ret_taken)
                 *ret_taken += (size_t)put;
             deadline_ns = now + patience_ns; // as long as it takes something it is not stuck

@@ -64,7 +64,6 @@ struct helper {
     int exit_fd;                // readable once it has exited; -1: not to be had
     bool is_unread, is_stdout_over, is_stderr_over, is_over, is_signalled, has_hello;
     bool is_broken;        // it does not read its stdin any more
-    bool is_under_way;     // part of a request was sent
     bool is_reaped;        // and its pid may belong to somebody else
     unsigned sent_signals; // bit by number
     int status;            // of wait(), once reaped
@@ -77,9 +76,8 @@ struct helper {
     size_t request_count, request_room;
     int *by_id; // hash table of places in requests, -1: free
     size_t by_id_room;
-    size_t answer_count, hello_count;
+    size_t answer_count;
     uint64_t started_ns, hello_ns, stdout_over_ns, over_ns;
-    uint64_t sent_bytes;
     uint64_t memory_base, memory_peak, memory_limit; // watched while memory_limit is not 0
     const char *breach_clause;
     char *breach; // what rule every conversation has to keep was broken, or NULL

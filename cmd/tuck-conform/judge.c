@@ -69,8 +69,8 @@ static bool has_bytes(int fd, const struct value *body, struct buf *why) {
     return false;
 }
 
-bool file_has_body(const struct engine *engine, const json_t *answer, const struct value *body,
-                   struct buf *why) {
+static bool file_has_body(const struct engine *engine, const json_t *answer,
+                          const struct value *body, struct buf *why) {
     const char *path = text_of(answer, "DiskPath");
     struct stat status;
     int work TUCK_CLEANUP(tuck_close_fd) = open(engine->place->work, O_PATH | O_CLOEXEC);

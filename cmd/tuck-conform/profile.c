@@ -11,10 +11,6 @@ static const char *const names[PROFILE_MAX] = {
 #undef X
 };
 
-const char *profile_key_name(enum profile_key key) {
-    return names[key];
-}
-
 enum profile_key profile_key_of(const char *name) {
     enum profile_key key = 0;
     while (key < PROFILE_MAX && strcmp(names[key], name) != 0)

@@ -35,7 +35,5 @@ struct profile {
 /** Reads the file, or the installed profile of that name. TUCK_EINVAL with file and line. */
 TUCK_CHECKED int profile_read(struct profile *profile, const char *name, struct tuck_error *err);
 
-const char *profile_key_name(enum profile_key key);
-
 /** The key of this name, or PROFILE_MAX. */
 enum profile_key profile_key_of(const char *name);
