@@ -24,7 +24,7 @@ FAULTS = {
     "fixed-order": "F-11 F-12", "first-field-wins": "F-13", "ignores-lower-names": "F-14", "no-object-id": "F-15",
     "both-names": "F-16", "old-name-wins": "F-16.2", "rounds-ids": "F-17", "id-as-float": "F-17 *",
     "negative-ids": "F-18", "answers-id-0": "F-18", "no-padding": "F-19", "limits-body": "F-20 F-20.2",
-    "holds-bodies": "F-20.2", "long-line": "F-21 F-22.3", "unbounded": "F-21.2 X-02.3", "unescaped-DiskPath": "F-22",
+    "holds-bodies": "F-20.2", "long-line": "F-21", "unbounded": "F-21.2 X-02.3", "unescaped-DiskPath": "F-22",
     "any-path": "F-22.2", "unescaped-Err": "F-22.3 *", "mixes-answers": "F-23 X-09", "flushes-late": "F-24 *",
     "empty-miss": "G-01", "wrong-output-id": "G-02 G-04 G-12", "relative-path": "G-03 P-23", "url-output-id": "G-04 G-02",
     "no-size": "G-05 G-02", "bad-time": "G-06 G-06.2 G-07 G-08 G-09", "no-time": "G-06.2 G-07 G-08 G-09",
