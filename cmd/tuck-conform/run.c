@@ -220,6 +220,7 @@ bool run_cases(struct run *run) {
     run->jobs = run->jobs < 1 ? 1 : run->jobs > JOBS_MAX ? JOBS_MAX : run->jobs;
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGPIPE, &action, NULL); // nobody reads the result any more
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     while (reported < run->count && !is_interrupted && !run->is_broken) {
         for (size_t i = 0; i < run->jobs && next < run->count; i++)
