@@ -7,11 +7,11 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
-static void show_progress(void *arg, uint64_t entries, uint64_t bytes) {
+static void show_progress(void *arg, const struct tuck_imported *so_far) {
     char text[32];
     (void)arg;
-    tuck_command_progress("importing: %" PRIu64 " entries, %s", entries,
-                          tuck_show_size(bytes, text));
+    tuck_command_progress("importing: %" PRIu64 " entries, %s", so_far->entries,
+                          tuck_show_size(so_far->bytes, text));
 }
 
 static void print_text(const struct tuck_imported *done, const char *dir) {

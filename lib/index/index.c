@@ -238,6 +238,10 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index) {
 
 // --- Entries -------------------------------------------------------------------------------------
 
+bool tuck_index_believes(uint64_t put_ns) {
+    return !tuck_index__is_from_future(put_ns);
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
