@@ -245,8 +245,10 @@ bool tuck_index_believes(uint64_t put_ns) {
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
-    if (make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX, NULL))
-        return tuck_lru_dirty_count(index->entries);
+    if (make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX, NULL)) {
+        size_t count = tuck_lru_dirty_count(index->entries);
+        return count ? count : 1; // another thread may have flushed it already
+    }
     tuck_emit(index->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
     return 0;
 }
