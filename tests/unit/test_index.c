@@ -924,8 +924,6 @@ static void an_index_that_cannot_be_made_is_a_failure_with_its_reason(void **sta
     world_close(&world);
 }
 
-// --- Counters ------------------------------------------------------------------------------------
-
 static void *flush_until_told(void *arg) {
     struct {
         struct tuck_index *index;
@@ -946,8 +944,7 @@ static void an_entry_that_is_flushed_at_once_is_not_taken_for_a_lost_one(void **
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, flush_until_told, &flushing), 0);
     uint64_t kept = 0;
-    for (uint64_t first = 0; first < 48000;
-         first += 4000) { // never too many for the room there is
+    for (uint64_t first = 0; first < 48000; first += 4000) { // never too many for the room there is
         kept += record_many(flushing.index, first, 4000, 1);
         assert_int_equal(tuck_index_flush(flushing.index, TUCK_NS_PER_S, NULL), 0);
     }
@@ -957,6 +954,8 @@ static void an_entry_that_is_flushed_at_once_is_not_taken_for_a_lost_one(void **
     tuck_index_close(flushing.index);
     world_close(&world);
 }
+
+// --- Counters ------------------------------------------------------------------------------------
 
 static void add(void *arg, struct tuck_index_sums *sums) {
     const struct tuck_counters *counters = arg;
