@@ -28,6 +28,10 @@
 #define LINE_BYTES 175 // "v1 " 64 " " 64 " " 20 " " 20 "\n"
 #define DIGITS     20
 
+// What entries take in the index is 150 bytes each or so, in pages of 4 KiB.
+#define INDEX_BYTES      65536U
+#define INDEX_ENTRY_SIZE 256U
+
 struct candidate {
     struct tuck_action_id action;
     struct tuck_entry entry; // of what the line says: output, size, put_ns; access_s
@@ -229,7 +233,8 @@ static int find_room(struct importing *importing, struct bay *bay, struct tuck_e
     return 0;
 }
 
-// Whether the drive keeps what has to stay free. Asked anew each time: others write to it as well.
+// Whether the drive keeps what has to stay free, and what the entries will need, without which bodies
+// are of no use. Asked anew each time: others write to it as well.
 static bool is_above_floor(const struct importing *importing, struct bay_parts *parts,
                            uint64_t bytes) {
     const struct tuck_quota *floor = &importing->cache->bound.floor;
@@ -237,6 +242,7 @@ static bool is_above_floor(const struct importing *importing, struct bay_parts *
     struct tuck_space space;
     if (tuck_drive_space(parts->drive, &space, NULL) < 0)
         return true; // taking it will tell what is wrong
+    bytes += INDEX_BYTES + importing->count * INDEX_ENTRY_SIZE;
     return space.free >= bytes &&
            tuck_space_below_floor(space.total, space.free - bytes, floor) == 0 &&
            (space.files == 0 ||

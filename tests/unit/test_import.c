@@ -804,6 +804,22 @@ static void what_must_stay_free_stays_free(void **state) {
     free(small.data);
 }
 
+static void what_comes_leaves_room_for_its_entries_in_the_index(void **state) {
+    (void)state;
+    struct cache_world world = world_new();
+    world.bound =
+        (struct tuck_bound){.quota = {.bytes = MIB}, .low = 80, .high = 90, .keep_s = DAY_S};
+    for (uint64_t action = 0; action < 400; action++) {
+        struct body body = body_of(action, action ? 0 : 10 * 4096);
+        go_put(world.gocache, action, &body, tuck_clock_wall_ns());
+        free(body.data);
+    }
+    pretend_space(1000, 45, 0, 0); // for 41 blocks that the entries may need, and 10 of the body
+    assert_int_equal(import(&world).no_room, 1);
+    pretend_space(1000, 55, 0, 0);
+    assert_int_equal(import(&world).no_room, 0);
+}
+
 static void a_share_of_the_file_system_is_a_share_of_its_inodes_too(void **state) {
     (void)state;
     struct cache_world world = world_new();
@@ -915,6 +931,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_output_of_many_actions_takes_its_room_once),
     cmocka_unit_test(a_cache_whose_size_nobody_knows_is_counted_first),
     cmocka_unit_test(what_must_stay_free_stays_free),
+    cmocka_unit_test(what_comes_leaves_room_for_its_entries_in_the_index),
     cmocka_unit_test(a_share_of_the_file_system_is_a_share_of_its_inodes_too),
     cmocka_unit_test(stopped_anywhere_the_next_one_goes_on),
     cmocka_unit_test(more_than_wait_for_the_index_at_once_all_come),
