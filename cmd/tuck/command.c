@@ -181,17 +181,16 @@ void tuck_command_progress(const char *format, ...) {
     static size_t shown;
     char text[200];
     va_list args;
-    uint64_t now_ns = tuck_clock_mono_ns();
-    bool is_end = !format[0];
-    if (!isatty(2) || (is_end ? shown == 0 : now_ns < last_ns + 100 * TUCK_NS_PER_MS))
-        return;
-    last_ns = now_ns;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     size_t len = strlen(text);
+    uint64_t now_ns = tuck_clock_mono_ns();
+    if (!isatty(2) || (len == 0 ? shown == 0 : now_ns < last_ns + 100 * TUCK_NS_PER_MS))
+        return;
+    last_ns = now_ns;
     fprintf(stderr, "\r%s%*s%s", text, (int)(shown > len ? shown - len : 0), "",
-            is_end ? "\r" : "");
+            len == 0 ? "\r" : "");
     shown = len;
     (void)fflush(stderr);
 }
