@@ -31,6 +31,7 @@
 // What entries take in the index is 150 bytes each or so, in pages of 4 KiB.
 #define INDEX_BYTES      65536U
 #define INDEX_ENTRY_SIZE 256U
+#define OTHER_FILES      16U // directories, the lease: inodes that are needed besides the body's
 
 struct candidate {
     struct tuck_action_id action;
@@ -246,7 +247,7 @@ static bool is_above_floor(const struct importing *importing, struct bay_parts *
     return space.free >= bytes &&
            tuck_space_below_floor(space.total, space.free - bytes, floor) == 0 &&
            (space.files == 0 ||
-            (space.files_free > 0 &&
+            (space.files_free > OTHER_FILES &&
              tuck_space_below_floor(space.files, space.files_free - 1, &inodes) == 0));
 }
 

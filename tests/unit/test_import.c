@@ -824,13 +824,13 @@ static void a_share_of_the_file_system_is_a_share_of_its_inodes_too(void **state
     (void)state;
     struct cache_world world = world_new();
     world.bound =
-        (struct tuck_bound){.quota = {.percent = 50}, .low = 80, .high = 90, .keep_s = DAY_S};
+        (struct tuck_bound){.quota = {.percent = 5}, .low = 80, .high = 90, .keep_s = DAY_S};
     for (uint64_t action = 0; action < 10; action++) {
         struct body body = body_of(action, 100);
         go_put(world.gocache, action, &body, tuck_clock_wall_ns());
         free(body.data);
     }
-    pretend_space(1000000, 900000, 10, 8); // 80 % of the half of ten
+    pretend_space(1000000, 900000, 100, 90); // 80 % of five
     struct tuck_imported done = import(&world);
     assert_int_equal(done.entries, 4);
     assert_int_equal(done.no_room, 6);
