@@ -183,14 +183,17 @@ static bool take_sums(const struct sums_page *page, struct tuck_index_sums *ret_
     return true;
 }
 
-void tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums) {
+int tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums) {
     struct sums_page page;
+    ssize_t n = 0;
     *ret_sums = (struct tuck_index_sums){0}; // damaged: the sums begin at zero
     // It may be read in the middle of a write: what is missing is looked for again.
-    for (int attempt = 0; attempt < 4; attempt++)
-        if (tuck_pread_full(fd, &page, sizeof(page), SUMS_AT) == (ssize_t)sizeof(page) &&
-            take_sums(&page, ret_sums) && has_space_part(&page))
-            return;
+    for (int attempt = 0; attempt < 4; attempt++) {
+        n = tuck_pread_full(fd, &page, sizeof(page), SUMS_AT);
+        if (n == (ssize_t)sizeof(page) && take_sums(&page, ret_sums) && has_space_part(&page))
+            break;
+    }
+    return n < 0 ? (int)n : 0;
 }
 
 static struct sums_page page_of(const struct tuck_index_sums *sums) {
@@ -219,10 +222,12 @@ int tuck_index__sums_change(int fd, uint64_t deadline_ns,
     int status = tuck_lock_range(fd, SUMS_AT, INDEX_PAGE, deadline_ns);
     if (status < 0)
         return status;
-    tuck_index__sums_read(fd, &sums);
-    change(arg, &sums);
-    struct sums_page page = page_of(&sums);
-    status = tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
+    status = tuck_index__sums_read(fd, &sums);
+    if (status == 0) {
+        change(arg, &sums);
+        struct sums_page page = page_of(&sums);
+        status = tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
+    }
     tuck_unlock_range(fd, SUMS_AT, INDEX_PAGE);
     return status;
 }

@@ -512,7 +512,7 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
 // --- Sums ----------------------------------------------------------------------------------------
 
 void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums) {
-    tuck_index__sums_read(index->file.fd, ret_sums);
+    (void)!tuck_index__sums_read(index->file.fd, ret_sums);
 }
 
 int tuck_index_change_sums(struct tuck_index *index,

@@ -5,10 +5,24 @@
  */
 #include "tests/unit/index_world.h"
 
+#include <errno.h>
 #include <fcntl.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+ssize_t __real_pread64(int fd, void *data, size_t len, off_t offset);
+ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset);
+
+static bool has_broken_reads;
+
+ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
+    if (has_broken_reads) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_pread64(fd, data, len, offset);
+}
 
 #define FIRST_MAGIC    UINT64_C(0x31746e636b637574)
 #define FIRST_COUNTERS 13U
@@ -170,7 +184,22 @@ static void damage_to_what_the_first_release_does_not_know_leaves_it_the_counter
     world_close(&world);
 }
 
+static void sums_that_cannot_be_read_now_are_not_begun_anew(void **state) {
+    (void)state;
+    struct world world = world_new();
+    struct tuck_index *index = world_open(&world);
+    assert_int_equal(tuck_index_change_sums(index, add_one, NULL), 0);
+    has_broken_reads = true;
+    int status = tuck_index_change_sums(index, add_one, NULL);
+    has_broken_reads = false;
+    assert_int_equal(status, TUCK_EIO);
+    assert_counters(index, 1, 1);
+    tuck_index_close(index);
+    world_close(&world);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(sums_that_cannot_be_read_now_are_not_begun_anew),
     cmocka_unit_test(what_the_first_release_has_counted_is_read_and_added_to),
     cmocka_unit_test(the_first_release_reads_what_was_counted_here_and_keeps_it),
     cmocka_unit_test(after_a_helper_of_the_first_release_nobody_knows_the_size_until_it_is_counted),
