@@ -173,9 +173,10 @@ static int look_at_directory(struct importing *importing, unsigned first, struct
             importing->done->unreadable += errno != 0;
             break;
         }
-        if (strlen(found->d_name) == TUCK_ID_HEX + 2 &&
-            strcmp(found->d_name + TUCK_ID_HEX, "-a") == 0)
-            status = look_at_action(importing, first, dirfd(dir), found->d_name, err);
+        if (strlen(found->d_name) != TUCK_ID_HEX + 2 ||
+            strcmp(found->d_name + TUCK_ID_HEX, "-a") != 0)
+            continue;
+        status = look_at_action(importing, first, dirfd(dir), found->d_name, err);
         show_progress(importing);
     }
     (void)closedir(dir);
