@@ -157,10 +157,10 @@ class Scene:
         assert os.listdir(place.tmp) == [], "left in TMPDIR"
         assert self.source.picture() == self.picture, "the import has touched what is the go command's"
 
-    def reference(self):
+    def reference(self, start_too=False):
         """
-        The calls of one undisturbed import, (name, number) to what it was, in order; of its start, before it looks at
-        the directory to import from, only those that change something.
+        The calls of one undisturbed import, (name, number) to what it was, in order, from its look at the directory to
+        import from; or from its start those that change something.
         """
         log = os.path.join(self.directory, "log")
         place = self.place()
@@ -172,7 +172,7 @@ class Scene:
         for thread, name, text in calls(log):
             counts[thread, name] = counts.get((thread, name), 0) + 1
             has_begun = has_begun or self.source.directory in text and name != "execve"
-            if has_begun or LONG and name in CHANGING:
+            if has_begun or start_too and name in CHANGING:
                 points.setdefault((name, counts[thread, name]), text)
         assert has_begun
         return points
@@ -190,7 +190,7 @@ def kill_everywhere(scene, seconds):
         place, done = scene.struck("-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
         assert done.returncode in (0, -9), (done.returncode, done.err)
         scene.aftermath(place)
-    points = [point for point in scene.reference() if point[0] in CHANGING or LONG]
+    points = [point for point in scene.reference(start_too=LONG) if point[0] in CHANGING or LONG]
     sweep = Sweep(seconds)
     sweep.random.shuffle(points)
     sweep.run(points, one)

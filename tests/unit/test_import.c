@@ -290,8 +290,10 @@ static void an_object_that_was_lost_here_comes_back_and_its_put_grows_no_older(v
     struct tuck_imported done = import(&world);
     assert_int_equal(done.entries, 1);
     assert_int_equal(done.present, 1);
+    calls_forget();
     assert_true(has(&world, 1, &body, &hit));
     assert_int_equal(hit.time_ns, lost.time_ns);
+    assert_int_equal(calls_count(CALL_READ_OBJECT), 0); // it was hashed when it came
     assert_false(has(&world, 2, &other, NULL));
     free(body.data);
     free(other.data);
@@ -317,6 +319,22 @@ static void what_was_used_here_is_not_made_older_by_an_import(void **state) {
     entry = entry_in(&world, 2);
     assert_true(entry.is_expendable);
     assert_int_equal(entry.hits, 0);
+
+    // Put here four hours ago and used now; go has put it again in between.
+    tuck_clock_shift(-(int64_t)(4 * HOUR_S * TUCK_NS_PER_S));
+    cache = cache_open(&world, TUCK_LAZY);
+    (void)put(cache, 3, &body);
+    cache_end(cache);
+    tuck_clock_shift((int64_t)(4 * HOUR_S * TUCK_NS_PER_S));
+    cache = cache_open(&world, TUCK_LAZY);
+    assert_true(get(cache, 3, &body, NULL));
+    cache_end(cache);
+    go_put(world.gocache, 3, &body, later_ns - 2 * HOUR_S * TUCK_NS_PER_S);
+    assert_int_equal(import(&world).entries, 1);
+    entry = entry_in(&world, 3);
+    assert_int_equal(entry.put_ns, later_ns - 2 * HOUR_S * TUCK_NS_PER_S);
+    assert_in_range(entry.access_s, now_s() - 60, now_s());
+    assert_int_equal(entry.hits, 1);
     free(body.data);
     free(fresh.data);
 }
