@@ -38,8 +38,9 @@ struct candidate {
     struct tuck_entry entry; // of what the line says: output, size, put_ns; access_s
 };
 
-// What a drive may still take.
+// What a drive may still take. Found when it is needed first: a drive may come back meanwhile.
 struct room {
+    bool is_known;
     uint64_t bytes, objects;
 };
 
@@ -203,13 +204,13 @@ static bool count_object(void *arg, const struct tuck_object_seen *seen) {
 }
 
 // How much the bay's drive may take until it is at its low watermark.
-static int find_room(struct importing *importing, struct bay *bay, struct tuck_error *err) {
-    struct bay_parts *parts = bay_parts(bay);
+static int find_room(struct importing *importing, struct bay *bay, struct bay_parts *parts,
+                     struct tuck_error *err) {
     const struct tuck_bound *bound = &importing->cache->bound;
     struct room *room = &importing->room[bay->number], used = {0};
     struct tuck_index_sums sums;
     struct tuck_space space;
-    if (!parts)
+    if (room->is_known)
         return 0;
     tuck_cache__sums(bay, &sums);
     // Of a new cache, one of the first release, or one whose index was lost, nobody knows how large it is.
@@ -223,7 +224,7 @@ static int find_room(struct importing *importing, struct bay *bay, struct tuck_e
     int status = tuck_drive_space(parts->drive, &space, err);
     if (status < 0)
         return status;
-    *room = (struct room){UINT64_MAX, UINT64_MAX};
+    *room = (struct room){true, UINT64_MAX, UINT64_MAX};
     uint64_t limit = tuck_cache__limit(importing->cache, &space);
     if (limit != UINT64_MAX)
         room->bytes = tuck_space_below_mark(limit, tuck_cache__used_bytes(&sums), bound->low);
@@ -252,20 +253,26 @@ static bool is_above_floor(const struct importing *importing, struct bay_parts *
              tuck_space_below_floor(space.files, space.files_free - 1, &inodes) == 0));
 }
 
-static bool has_room(struct importing *importing, const struct tuck_entry *entry) {
+static int look_for_room(struct importing *importing, const struct tuck_entry *entry,
+                         bool *ret_has_room, struct tuck_error *err) {
     struct bay *bay = tuck_cache__home(importing->cache, &entry->output);
     struct bay_parts *parts = bay ? bay_parts(bay) : NULL;
     char path[TUCK_OBJECT_PATH_ROOM];
     uint32_t tag;
+    *ret_has_room = true;
     if (!parts)
-        return true; // taking it will tell that there is no drive
+        return 0; // taking it will tell that there is no drive
+    int status = find_room(importing, bay, parts, err);
+    if (status < 0)
+        return status;
     const struct room *room = &importing->room[bay->number];
     uint64_t bytes = tuck_object_space_of(entry->size);
     if (room->bytes >= bytes && room->objects > 0 && is_above_floor(importing, parts, bytes))
-        return true;
+        return 0;
     // What is there already takes nothing.
     tuck_object_path(parts->drive, &entry->output, path);
-    return tuck_object_check(path, entry->size, &tag) == 0;
+    *ret_has_room = tuck_object_check(path, entry->size, &tag) == 0;
+    return 0;
 }
 
 static void take_room(struct importing *importing, const struct tuck_taken *taken, uint64_t size) {
@@ -349,12 +356,15 @@ static int import_one(struct importing *importing, const struct candidate *candi
         done->damaged++;
         return 0;
     }
-    if (!has_room(importing, &entry)) {
+    bool has_room;
+    int status = look_for_room(importing, &entry, &has_room, err);
+    if (status == 0 && has_room)
+        return import_body(importing, &candidate->action, &entry, fd, err);
+    if (status == 0) {
         done->no_room++;
         done->no_room_bytes += entry.size;
-        return 0;
     }
-    return import_body(importing, &candidate->action, &entry, fd, err);
+    return status;
 }
 
 // Until now entries may only be on their way to the index. One that a stopped process holds up does
@@ -379,8 +389,9 @@ static int import_all(struct importing *importing, struct tuck_error *err) {
     if (importing->count > 0)
         qsort(importing->candidate, importing->count, sizeof(*importing->candidate),
               compare_candidates);
-    for (size_t i = 0; i < cache->bays.count && status == 0; i++)
-        status = find_room(importing, &cache->bays.bay[i], err);
+    // The answer does not matter here: asking notes which drives are full.
+    for (size_t i = 0; i < cache->bays.count; i++)
+        (void)tuck_cache__what_is_due(cache, &cache->bays.bay[i]);
     for (size_t i = 0; i < importing->count && status == 0 && !is_stopped(importing); i++) {
         status = import_one(importing, &importing->candidate[i], err);
         show_progress(importing);

@@ -26,6 +26,7 @@ int __wrap_fstatvfs64(int fd, struct statvfs *ret_found);
 
 static const char *forbidden; // part of a path that may not be opened
 static struct statvfs pretended;
+static const char *pretended_path; // only below it; NULL: everywhere
 
 int __wrap_openat64(int dirfd, const char *path, int flags, ...) {
     va_list args;
@@ -40,10 +41,14 @@ int __wrap_openat64(int dirfd, const char *path, int flags, ...) {
 }
 
 int __wrap_fstatvfs64(int fd, struct statvfs *ret_found) {
+    char link[64], path[4200];
     int status = __real_fstatvfs64(fd, ret_found);
-    if (pretended.f_bsize) {
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    if (pretended.f_bsize &&
+        (!pretended_path || strncmp(path, pretended_path, strlen(pretended_path)) == 0))
         *ret_found = pretended;
-    }
     return status;
 }
 
@@ -70,6 +75,7 @@ static uint64_t now_s(void) {
 
 static struct cache_world world_new(void) {
     forbidden = NULL;
+    pretended_path = NULL;
     pretend_space(0, 0, 0, 0);
     return cache_world_new();
 }
@@ -675,21 +681,21 @@ static void without_any_drive_it_fails_and_makes_no_private_directory(void **sta
     free(body.data);
 }
 
-static void what_a_full_drive_does_not_take_goes_to_the_next(void **state) {
-    (void)state;
-    struct cache_world world = world_new();
-    world.drive_count = 3;
+static void make_three_drives(struct cache_world *world) {
+    world->drive_count = 3;
     for (size_t i = 0; i < 3; i++) {
         char name[16];
         (void)snprintf(name, sizeof(name), "drive%zu", i);
-        world.drives[i] = unit_path(world.gocache, name);
+        world->drives[i] = unit_path(world->gocache, name);
     }
     for (uint64_t action = 0; action < 30; action++) {
         struct body body = body_of(action, 1000);
-        go_put(world.gocache, action, &body, tuck_clock_wall_ns());
+        go_put(world->gocache, action, &body, tuck_clock_wall_ns());
         free(body.data);
     }
-    kernel_fill(unit_path(world.drives[1], "objects"));
+}
+
+static void assert_second_drive_has_nothing(struct cache_world world) {
     struct tuck_cache *cache = cache_open(&world, TUCK_LAZY);
     struct tuck_imported done;
     assert_int_equal(import_into(cache, world.gocache, &done, NULL), 0);
@@ -708,6 +714,28 @@ static void what_a_full_drive_does_not_take_goes_to_the_next(void **state) {
     }
     assert_int_equal(unit_count_names(world.tmp), 0);
     free(stats);
+}
+
+static void what_a_full_drive_does_not_take_goes_to_the_next(void **state) {
+    (void)state;
+    struct cache_world world = world_new();
+    make_three_drives(&world);
+    kernel_fill(unit_path(world.drives[1], "objects"));
+    assert_second_drive_has_nothing(world);
+}
+
+static void a_drive_without_room_above_its_floor_leaves_it_to_the_next(void **state) {
+    (void)state;
+    struct cache_world world = world_new();
+    world.bound = (struct tuck_bound){.quota = {.bytes = UINT64_C(1) << 30},
+                                      .floor = {.percent = 10},
+                                      .low = 80,
+                                      .high = 90,
+                                      .keep_s = DAY_S};
+    make_three_drives(&world);
+    pretend_space(1000, 99, 0, 0);
+    pretended_path = world.drives[1];
+    assert_second_drive_has_nothing(world);
 }
 
 #define MIB (UINT64_C(1) << 20)
@@ -944,6 +972,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_index_that_cannot_be_written_ends_it_with_a_reason),
     cmocka_unit_test(without_any_drive_it_fails_and_makes_no_private_directory),
     cmocka_unit_test(what_a_full_drive_does_not_take_goes_to_the_next),
+    cmocka_unit_test(a_drive_without_room_above_its_floor_leaves_it_to_the_next),
     cmocka_unit_test(the_newest_come_until_the_low_watermark_would_be_passed),
     cmocka_unit_test(a_small_one_still_fits_where_a_large_one_does_not),
     cmocka_unit_test(an_output_of_many_actions_takes_its_room_once),
