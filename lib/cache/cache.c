@@ -36,10 +36,9 @@ struct tuck_put {
     uint8_t place[TUCK_DRIVES_MAX]; // the bays in the order in which they are tried
     size_t place_count, place_next;
     bool is_present;
-    bool is_private;   // no drive has taken it
-    bool is_new;       // on its drive, when it is committed
-    uint64_t put_ns;   // of an imported entry, else 0: now
-    uint32_t access_s; // of an imported entry
+    bool is_private;                 // no drive has taken it
+    bool is_new;                     // on its drive, when it is committed
+    const struct tuck_entry *import; // borrowed: what is to be recorded; NULL: a put of now
     uint32_t tag;
     int failed; // why no place was left, or 0
     struct tuck_error why;
@@ -417,16 +416,23 @@ static bool takes_puts(struct bay *bay) {
 }
 
 // The drives in the order in which they are to be tried: as placed, those without room last.
-static void find_places(struct tuck_put *put) {
-    struct bays *bays = &put->cache->bays;
+static size_t find_places(struct bays *bays, const struct tuck_output_id *output,
+                          uint8_t ret_place[static TUCK_DRIVES_MAX]) {
     uint8_t order[TUCK_DRIVES_MAX];
-    tuck_set_order(bays->set, &put->output, order);
+    size_t count = 0;
+    tuck_set_order(bays->set, output, order);
     for (int full = 0; full < 2; full++)
         for (size_t i = 0; i < bays->count; i++) {
             struct bay *bay = &bays->bay[order[i]];
             if (takes_puts(bay) && __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
-                put->place[put->place_count++] = order[i];
+                ret_place[count++] = order[i];
         }
+    return count;
+}
+
+struct bay *tuck_cache__home(struct tuck_cache *cache, const struct tuck_output_id *output) {
+    uint8_t place[TUCK_DRIVES_MAX];
+    return find_places(&cache->bays, output, place) > 0 ? &cache->bays.bay[place[0]] : NULL;
 }
 
 static void fail_put(struct tuck_put *put, int status, const struct tuck_error *why) {
@@ -445,7 +451,7 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_cache *cache = put->cache;
     struct tuck_error err = {0};
     put->bay = NULL;
-    if (put->is_private) { // it was there already
+    if (put->is_private || put->import) { // it was there already; nobody waits for a path
         fail_put(put, why->code, why);
         return;
     }
@@ -499,7 +505,8 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
     if (!parts)
         return false;
     tuck_object_path(parts->drive, &put->output, path);
-    // Elsewhere it is rarely; a lease there is taken only when it is.
+    // Elsewhere it is rarely; a lease there is taken only when it is. And an import brings so much
+    // that is new everywhere that its lease would soon claim everything.
     if (!is_home && tuck_object_check(path, put->size, &put->tag) != 0)
         return false;
     tuck_bay__claim(parts, &put->output);
@@ -514,7 +521,7 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
 
 static bool is_present(struct tuck_put *put) {
     for (size_t i = 0; i < put->place_count; i++)
-        if (is_on(put, &put->cache->bays.bay[put->place[i]], i == 0))
+        if (is_on(put, &put->cache->bays.bay[put->place[i]], i == 0 && !put->import))
             return true;
     return false;
 }
@@ -525,7 +532,8 @@ static void begin_stage(struct tuck_put *put) {
 }
 
 static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_action_id *action,
-                                const struct tuck_output_id *output, uint64_t size) {
+                                const struct tuck_output_id *output, uint64_t size,
+                                const struct tuck_entry *import) {
     struct tuck_put *put = calloc(1, sizeof(*put));
     if (!put)
         return NULL;
@@ -534,7 +542,8 @@ static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_acti
     put->output = *output;
     put->size = size;
     tuck_digest_init(&put->digest);
-    find_places(put);
+    put->import = import;
+    put->place_count = find_places(&cache->bays, output, put->place);
     put->is_present = is_present(put);
     return put;
 }
@@ -542,7 +551,7 @@ static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_acti
 int tuck_put_begin(struct tuck_cache *cache, const struct tuck_action_id *action,
                    const struct tuck_output_id *output, uint64_t size, struct tuck_put **ret_put,
                    struct tuck_error *err) {
-    struct tuck_put *put = new_put(cache, action, output, size);
+    struct tuck_put *put = new_put(cache, action, output, size, NULL);
     if (!put)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a put");
     if (!put->is_present && size <= STAGE_AT)
@@ -621,14 +630,16 @@ static int record_on_drive(struct tuck_put *put, struct tuck_entry *entry, struc
     if (status != 0)
         return status < 0 ? status : tuck_fail(err, TUCK_EIO, "the object's removal is under way");
     // A clock that was set back must not make this put lose against the one before it, wherever that is.
-    if (put->put_ns == 0 && find(cache, &put->action, &before) &&
-        before.entry.put_ns >= entry->put_ns)
+    if (!put->import && find(cache, &put->action, &before) && before.entry.put_ns >= entry->put_ns)
         entry->put_ns = before.entry.put_ns + 1;
     size_t waiting = tuck_index_record(put->parts->index, &put->action, entry);
     cache->has_recorded = true;
     if (waiting == 0)
         tuck_count(&put->bay->counters, TUCK_COUNT_entries_lost, 1);
     order_flush(cache, waiting);
+    // A client has its path, and a miss later; an import has failed.
+    if (waiting == 0 && put->import)
+        return tuck_fail(err, TUCK_EIO, "the index could not be written for too long");
     return 0;
 }
 
@@ -653,9 +664,10 @@ static void count_put(struct tuck_put *put) {
 static void store(struct tuck_put *put, struct tuck_hit *hit) {
     struct tuck_cache *cache = put->cache;
     struct tuck_entry entry = {.output = put->output, .size = put->size};
-    entry.is_expendable = put->put_ns != 0;
-    entry.put_ns = put->put_ns ? put->put_ns : tuck_clock_wall_ns();
-    entry.access_s = put->put_ns ? put->access_s : (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
+    entry.put_ns = tuck_clock_wall_ns();
+    entry.access_s = (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
+    if (put->import)
+        entry = *put->import;
     entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
     while (put->is_present || put->stage) {
         struct tuck_error why = {0};
@@ -710,47 +722,62 @@ int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct t
     return status;
 }
 
+// --- What imports need ---------------------------------------------------------------------------
+
+// Fills a stage from the file, on the next drive where one fails. 0, an outcome of the file's, or < 0.
+static int stage_file(struct tuck_put *put, int fd, bool *ret_is_shared) {
+    begin_stage(put);
+    while (put->stage) {
+        struct tuck_error why = {0};
+        int status = tuck_stage_take_file(put->stage, fd, put->size, ret_is_shared, &why);
+        if (status >= 0)
+            return status;
+        go_on(put, &why);
+    }
+    return put->failed;
+}
+
 int tuck_cache__take_file(struct tuck_cache *cache, const struct tuck_action_id *action,
-                          const struct tuck_entry *entry, int fd, struct tuck_error *err) {
-    struct tuck_put *put = new_put(cache, action, &entry->output, entry->size);
-    struct tuck_hit *hit = malloc(sizeof(*hit));
-    int status = put && hit ? 0 : tuck_fail(err, TUCK_ENOMEM, "no memory to import");
+                          const struct tuck_entry *entry, int fd, struct tuck_taken *ret_taken,
+                          struct tuck_error *err) {
+    struct tuck_hit hit;
+    struct tuck_put *put = new_put(cache, action, &entry->output, entry->size, entry);
+    if (!put)
+        return tuck_fail(err, TUCK_ENOMEM, "no memory to import");
+    bool is_shared = false;
+    int status = put->is_present ? 0 : stage_file(put, fd, &is_shared);
     if (status == 0) {
-        put->put_ns = entry->put_ns;
-        put->access_s = entry->access_s;
-        if (!put->is_present)
-            begin_stage(put);
-        if (!put->is_present && !put->failed && put->bay)
-            status = tuck_stage_take_file(put->stage, fd, entry->size, err);
-    }
-    if (status == 0 && !put->failed && put->bay)
-        store(put, hit);
-    if (status == 0 && put->failed && err)
-        *err = put->why;
-    if (status == 0 && put->failed)
+        store(put, &hit);
         status = put->failed;
-    else if (status == 0 && !put->bay) // the private directory keeps nothing
-        status = tuck_fail(err, TUCK_ENOSPACE, "no drive of the cache takes more");
-    if (status == 0 && !put->is_present && put->is_new) {
-        tuck_count(&put->bay->counters, TUCK_COUNT_stored_objects, 1);
-        tuck_count(&put->bay->counters, TUCK_COUNT_stored_bytes, tuck_object_space_of(put->size));
     }
-    if (status == 0)
+    if (status == 0) {
+        *ret_taken = (struct tuck_taken){put->bay, !put->is_present && put->is_new, is_shared};
         tuck_count(&put->bay->counters, TUCK_COUNT_imported, 1);
+        if (ret_taken->is_new) {
+            tuck_count(&put->bay->counters, TUCK_COUNT_stored_objects, 1);
+            tuck_count(&put->bay->counters, TUCK_COUNT_stored_bytes,
+                       tuck_object_space_of(put->size));
+        }
+    } else if (status < 0 && !put->why.text[0]) {
+        status = tuck_fail(err, TUCK_EIO, "no drive of the cache can be used now");
+    } else if (status < 0 && err) {
+        *err = put->why;
+    }
     tuck_put_free(put);
-    free(hit);
     return status;
 }
 
-bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *action,
-                     const struct tuck_entry *entry) {
+bool tuck_cache__find(struct tuck_cache *cache, const struct tuck_action_id *action,
+                      struct tuck_entry *ret_entry, bool *ret_has_object) {
     struct found found;
     char path[TUCK_OBJECT_PATH_ROOM];
     uint32_t tag;
-    if (!find(cache, action, &found) || found.entry.put_ns < entry->put_ns)
+    if (!find(cache, action, &found))
         return false;
     tuck_object_path(found.parts->drive, &found.entry.output, path);
-    return tuck_object_check(path, found.entry.size, &tag) == 0;
+    *ret_entry = found.entry;
+    *ret_has_object = tuck_object_check(path, found.entry.size, &tag) == 0;
+    return true;
 }
 
 void tuck_put_free(struct tuck_put *put) {

@@ -607,7 +607,8 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
 int tuck_index__file_renew(struct index_file *file) {
     struct tuck_index_sums sums;
     char name[25];
-    tuck_index__sums_read(file->fd, &sums);
+    (void)!tuck_index__sums_read(file->fd,
+                                 &sums); // a file that cannot be read is no reason to keep it
     int status = create_file(file->dirfd, &sums, name);
     if (status == 0 && renameat(file->dirfd, name, file->dirfd, "entries") < 0) {
         status = -errno;

@@ -244,6 +244,10 @@ static size_t count_dirty(const struct tuck_index *index) {
     return count ? count : 1;
 }
 
+bool tuck_index_believes(uint64_t put_ns) {
+    return !tuck_index__is_from_future(put_ns);
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
@@ -512,7 +516,7 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
 // --- Sums ----------------------------------------------------------------------------------------
 
 void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums) {
-    tuck_index__sums_read(index->file.fd, ret_sums);
+    (void)!tuck_index__sums_read(index->file.fd, ret_sums);
 }
 
 int tuck_index_change_sums(struct tuck_index *index,

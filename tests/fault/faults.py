@@ -343,6 +343,21 @@ def traceable():
     return {"ASAN_OPTIONS": ":".join(options)}
 
 
+# Between two of these the state on disk does not change: killing at each of them sees every state there is.
+CHANGING = set("openat openat2 open creat write writev pwrite64 pwritev pwritev2 copy_file_range linkat link symlink "
+               "symlinkat rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat truncate ftruncate fallocate "
+               "fsync fdatasync sync_file_range syncfs fchmod fchmodat chmod utimensat flock fcntl close msync munmap "
+               "exit_group".split())
+# Failing these says nothing about storage: the program does not start, the C library gives up, or no kernel does it
+# (getrandom never fails; brk tells failure in another way than by an error number).
+NOT_FAILED = set("execve exit exit_group rt_sigreturn futex arch_prctl set_tid_address set_robust_list rseq "
+                 "restart_syscall getrandom brk".split())
+MEMORY = {"mmap", "mprotect", "mremap", "munmap", "madvise"}
+if SANITIZED:  # the sanitizer's own bookkeeping, which gives up when these fail
+    NOT_FAILED |= MEMORY | {"sigaltstack", "sched_getaffinity", "prlimit64"}
+RESTARTED = set("read write readv writev pread64 pwrite64 fsync fdatasync fallocate ftruncate poll ppoll".split())
+
+
 def calls(log):
     """The system calls in a strace log, in order, as (thread, name, text)."""
     found = []

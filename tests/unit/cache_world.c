@@ -31,7 +31,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static enum call calls[LOG_ROOM];
 static size_t call_count;
 
-static char full_path[4200];
+static char full_path[4200], unreadable_path[4200];
 static bool has_broken_syncs;
 static unsigned touches;
 static int boot;
@@ -101,9 +101,15 @@ void kernel_fill(const char *path) {
     (void)pthread_mutex_unlock(&lock);
 }
 
-static bool is_full(const char *path) {
+void kernel_break_reads(const char *path) {
     (void)pthread_mutex_lock(&lock);
-    bool result = full_path[0] && strncmp(path, full_path, strlen(full_path)) == 0;
+    (void)snprintf(unreadable_path, sizeof(unreadable_path), "%s", path ? path : "");
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static bool is_below(const char *path, const char *top) {
+    (void)pthread_mutex_lock(&lock);
+    bool result = top[0] && strncmp(path, top, strlen(top)) == 0;
     (void)pthread_mutex_unlock(&lock);
     return result;
 }
@@ -152,6 +158,10 @@ int __wrap_open64(const char *path, int flags, ...) {
 ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
     char path[4200];
     path_of_fd(fd, path);
+    if (is_below(path, unreadable_path)) {
+        errno = EIO;
+        return -1;
+    }
     if (is_object(path))
         calls_note(CALL_READ_OBJECT);
     ssize_t n = __real_pread64(fd, data, len, offset);
@@ -165,7 +175,7 @@ ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
 ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset) {
     char path[4200];
     path_of_fd(fd, path);
-    if (is_full(path)) {
+    if (is_below(path, full_path)) {
         errno = ENOSPC;
         return -1;
     }
@@ -244,6 +254,7 @@ struct cache_world cache_world_new(void) {
     assert_int_equal(setenv("TMPDIR", world.tmp, 1), 0);
     memset(events, 0, sizeof(events));
     kernel_fill(NULL);
+    kernel_break_reads(NULL);
     kernel_break_syncs(false);
     kernel_pretend_boot(0);
     calls_forget();
