@@ -32,7 +32,9 @@ struct sums_page {
     uint32_t collected_s;
     uint32_t swept_s;
     uint32_t sweep_next;
-    uint64_t reserved[16];
+    uint32_t gave_up_s;
+    uint32_t counted_s;
+    uint64_t reserved[15];
     uint64_t check;
 };
 _Static_assert(sizeof(struct sums_page) <= INDEX_PAGE, "the sums fit their page");
@@ -163,6 +165,8 @@ static bool take_sums(const struct sums_page *page, struct tuck_index_sums *ret_
     ret_sums->base_objects = page->base_objects;
     ret_sums->is_counted = page->is_counted != 0;
     ret_sums->collected_s = page->collected_s;
+    ret_sums->gave_up_s = page->gave_up_s;
+    ret_sums->counted_s = page->counted_s;
     ret_sums->swept_s = page->swept_s;
     ret_sums->sweep_next = page->sweep_next;
     return true;
@@ -185,6 +189,8 @@ static struct sums_page page_of(const struct tuck_index_sums *sums) {
         .base_objects = sums->base_objects,
         .is_counted = sums->is_counted,
         .collected_s = sums->collected_s,
+        .gave_up_s = sums->gave_up_s,
+        .counted_s = sums->counted_s,
         .swept_s = sums->swept_s,
         .sweep_next = sums->sweep_next,
     };
@@ -193,18 +199,13 @@ static struct sums_page page_of(const struct tuck_index_sums *sums) {
     return page;
 }
 
-int tuck_index__sums_change(int fd, uint64_t deadline_ns,
-                            void (*change)(void *arg, struct tuck_index_sums *sums), void *arg) {
+int tuck_index__sums_change(int fd, void (*change)(void *arg, struct tuck_index_sums *sums),
+                            void *arg) {
     struct tuck_index_sums sums;
-    int status = tuck_lock_range(fd, SUMS_AT, INDEX_PAGE, deadline_ns);
-    if (status < 0)
-        return status;
     tuck_index__sums_read(fd, &sums);
     change(arg, &sums);
     struct sums_page page = page_of(&sums);
-    status = tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
-    tuck_unlock_range(fd, SUMS_AT, INDEX_PAGE);
-    return status;
+    return tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
 }
 
 // --- Both ----------------------------------------------------------------------------------------

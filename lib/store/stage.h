@@ -23,8 +23,8 @@ TUCK_CHECKED int tuck_stage_move(struct tuck_stage **stage, struct tuck_drive *t
                                  struct tuck_error *err);
 
 /** Fills an empty stage with the content of a file, which may be in use by others: shares its blocks
- * where the file system can do that, else copies. 0; TUCK_OBJECT_DAMAGED if it is not what the stage
- * is to be named, and then the stage is of no more use; or < 0. */
+ * where the file system can do that, else copies. 0; TUCK_OBJECT_DAMAGED if it is not what the
+ * stage is to be named, and then the stage is of no more use; or < 0. */
 TUCK_CHECKED int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size,
                                       struct tuck_error *err);
 
@@ -33,8 +33,9 @@ TUCK_CHECKED int tuck_stage_reopen(struct tuck_drive *drive, const struct tuck_o
                                    struct tuck_stage **ret_stage, struct tuck_error *err);
 
 /** Gives the staged body its name; **takes** *stage on success only. The caller has checked that
- * the content is what the name says. Anything else that stands under the name is replaced; where the
- * object is there already it is left alone, and *ret_is_new false. */
+ * the content is what the name says. Anything else that stands under the name is replaced; where
+ * the object is there already it is left alone. *ret_is_new: there is one object more on the drive.
+ *  */
 TUCK_CHECKED int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is_new,
                                    struct tuck_error *err);
 
