@@ -40,6 +40,7 @@ static void tell(enum call call, const char *path, const void *data, size_t len,
 }
 
 static char full_path[4200];
+static char unreadable_path[4200];
 static bool has_broken_syncs;
 static int boot;
 
@@ -115,6 +116,10 @@ static bool is_full(const char *path) {
     return result;
 }
 
+void kernel_break_reads(const char *path) {
+    (void)snprintf(unreadable_path, sizeof(unreadable_path), "%s", path ? path : "");
+}
+
 void kernel_break_syncs(bool do_break) {
     has_broken_syncs = do_break;
 }
@@ -157,6 +162,10 @@ ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
     path_of_fd(fd, path);
     if (is_object(path))
         calls_note(CALL_READ_OBJECT);
+    if (unreadable_path[0] && strncmp(path, unreadable_path, strlen(unreadable_path)) == 0) {
+        errno = EIO;
+        return -1;
+    }
     return __real_pread64(fd, data, len, offset);
 }
 
@@ -249,6 +258,7 @@ struct cache_world cache_world_new(void) {
     assert_int_equal(setenv("TMPDIR", world.tmp, 1), 0);
     memset(events, 0, sizeof(events));
     kernel_fill(NULL);
+    kernel_break_reads(NULL);
     kernel_break_syncs(false);
     kernel_pretend_boot(0);
     calls_forget();

@@ -87,6 +87,9 @@ bool calls_wait(enum call call, size_t count);
 /** Writes below this path fail for lack of space, NULL: none does. */
 void kernel_fill(const char *path);
 
+/** Reads below this path fail as those of a bad disk, NULL: none does. */
+void kernel_break_reads(const char *path);
+
 /** Syncs of the file system fail. */
 void kernel_break_syncs(bool do_break);
 

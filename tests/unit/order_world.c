@@ -11,6 +11,8 @@
 
 int __real_renameat(int from, const char *old, int to, const char *new);
 int __wrap_renameat(int from, const char *old, int to, const char *new);
+int __real_fstatat64(int dirfd, const char *path, struct stat *ret_stat, int flags);
+int __wrap_fstatat64(int dirfd, const char *path, struct stat *ret_stat, int flags);
 int __real_unlinkat(int dirfd, const char *path, int flags);
 int __wrap_unlinkat(int dirfd, const char *path, int flags);
 int __real_fstatvfs64(int fd, struct statvfs *ret_space);
@@ -43,6 +45,10 @@ static char fault[400]; // the first
 
 static void (*before_removal)(void *arg);
 static void *before_removal_arg;
+
+static size_t visits_left;
+static void (*before_visit)(void *arg);
+static void *before_visit_arg;
 
 // --- What stands where ---------------------------------------------------------------------------
 
@@ -192,6 +198,7 @@ void order_forget(void) {
     is_watching = false;
     kernel_watcher = NULL;
     before_removal = NULL;
+    before_visit = NULL;
     (void)pthread_mutex_unlock(&lock);
 }
 
@@ -281,6 +288,23 @@ int __wrap_unlinkat(int dirfd, const char *path, int flags) {
         check_removal(root, &output);
     }
     return __real_unlinkat(dirfd, path, flags);
+}
+
+// --- Walks over the drive ------------------------------------------------------------------------
+
+void order_before_visit(size_t n, void (*act)(void *arg), void *arg) {
+    visits_left = n;
+    before_visit = act;
+    before_visit_arg = arg;
+}
+
+int __wrap_fstatat64(int dirfd, const char *path, struct stat *ret_stat, int flags) {
+    if (before_visit && strlen(path) == 62 && --visits_left == 0) {
+        void (*act)(void *arg) = before_visit;
+        before_visit = NULL;
+        act(before_visit_arg);
+    }
+    return __real_fstatat64(dirfd, path, ret_stat, flags);
 }
 
 // --- Memory --------------------------------------------------------------------------------------

@@ -28,6 +28,9 @@ void order_forget(void);
 /** Before the next time that an object's name is taken away: act(arg), once. Its own removals count for nothing. */
 void order_before_removal(void (*act)(void *arg), void *arg);
 
+/** Before the n-th object from now on that a walk over the drive meets: act(arg), once. */
+void order_before_visit(size_t n, void (*act)(void *arg), void *arg);
+
 /** True if a page of the index names the output now. */
 bool order_is_named(const char *dir, const struct tuck_output_id *output);
 

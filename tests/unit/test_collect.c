@@ -1193,7 +1193,8 @@ static void without_memory_it_fails_or_works_and_removes_nothing_that_is_named(v
     }
     print_message("# %zu allocations failed one by one\n", failures);
     assert_true(failures > 5);
-    (void)count_left(&world, 0, 40, BLOCK);
+    for (uint64_t i = 0; i < 40; i++) // orphans may be left
+        assert_true(has_body(&world, i, BLOCK) || !has_entry(&world, i));
     assert_sums_are_right(&world);
     (void)collect_as(&world, (struct tuck_collect){.max_bytes = 1});
     assert_int_equal(count_left(&world, 0, 40, BLOCK), 0);
