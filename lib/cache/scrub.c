@@ -149,17 +149,19 @@ static bool visit_entry(void *arg, const struct tuck_action_id *action,
 // --- Sums ----------------------------------------------------------------------------------------
 
 void tuck_cache__census_begin(struct census *census, struct bay *bay) {
-    *census = (struct census){.began_ns = tuck_clock_file_ns()};
-    // What is put within the tick cannot be told from what was put before it: until it is over.
-    struct timespec pause = {.tv_nsec = 1000000};
-    for (int i = 0; i < 20 && tuck_clock_file_ns() == census->began_ns; i++)
+    // At the beginning of a tick: whatever changed before it has an earlier stamp, whatever changes
+    // from now on has this one or a later one.
+    struct timespec pause = {.tv_nsec = 500000};
+    uint64_t tick_ns = tuck_clock_file_ns();
+    for (int i = 0; i < 40 && tuck_clock_file_ns() == tick_ns; i++)
         (void)nanosleep(&pause, NULL);
+    *census = (struct census){.began_ns = tuck_clock_file_ns()};
     tuck_cache__sums(bay, &census->before);
 }
 
 void tuck_cache__census_add(struct census *census, const struct tuck_object_seen *seen) {
     // A time ahead of now tells nothing.
-    if (seen->changed_ns > census->began_ns && seen->changed_ns <= tuck_clock_wall_ns())
+    if (seen->changed_ns >= census->began_ns && seen->changed_ns <= tuck_clock_wall_ns())
         return;
     census->bytes += tuck_object_space_of(seen->size);
     census->objects++;

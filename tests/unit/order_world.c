@@ -214,6 +214,13 @@ struct order_seen order_check(void) {
     return result;
 }
 
+bool order_has_fault(void) {
+    (void)pthread_mutex_lock(&lock);
+    bool result = fault[0];
+    (void)pthread_mutex_unlock(&lock);
+    return result;
+}
+
 bool order_wait(size_t removals) {
     struct timespec until;
     int status = 0;

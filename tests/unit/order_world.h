@@ -19,6 +19,9 @@ struct order_seen {
 /** Fails the test if a rule was broken since. */
 struct order_seen order_check(void);
 
+/** Whether one was. */
+bool order_has_fault(void);
+
 /** Waits until so many objects were removed since order_watch(); false after ten seconds. */
 bool order_wait(size_t removals);
 
