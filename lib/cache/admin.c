@@ -8,18 +8,22 @@
 
 // --- Counting ------------------------------------------------------------------------------------
 
+static void add_leases(void *arg, struct tuck_index_sums *sums) {
+    struct bay_parts *parts = arg;
+    struct tuck_leases *leases = NULL;
+    int dirfd = tuck_drive_open_dir(parts->drive, "leases", NULL);
+    if (dirfd >= 0 && tuck_leases_open(dirfd, &leases, NULL) == 0)
+        tuck_leases_count(leases, &sums->counters);
+    tuck_leases_close(leases);
+}
+
 void tuck_cache__sums(struct bay *bay, struct tuck_index_sums *ret_sums) {
     struct bay_parts *parts = bay_parts(bay);
-    struct tuck_leases *leases = NULL;
     *ret_sums = (struct tuck_index_sums){0};
     if (!parts)
         return;
     tuck_bay__publish(bay);
-    tuck_index_sums(parts->index, ret_sums);
-    int dirfd = tuck_drive_open_dir(parts->drive, "leases", NULL);
-    if (dirfd >= 0 && tuck_leases_open(dirfd, &leases, NULL) == 0)
-        tuck_leases_count(leases, &ret_sums->counters);
-    tuck_leases_close(leases);
+    tuck_index_sums_with(parts->index, add_leases, parts, ret_sums);
     // What this process did is among them only if it could be published.
     for (size_t i = 0; !tuck_bay__has_lease(parts) && i < TUCK_COUNTER_MAX; i++)
         ret_sums->counters.value[i] += __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);

@@ -22,7 +22,11 @@ static bool is_collecting(struct bay_parts *parts) {
 }
 
 void tuck_bay__end_lease(struct bay_parts *parts) {
-    if (is_collecting(parts))
+    static const struct tuck_counters none;
+    bool must_stay = is_collecting(parts);
+    if (must_stay && !parts->is_abandoned) // what was not added up yet will be
+        tuck_lease_publish(parts->lease, &none);
+    if (must_stay)
         tuck_lease_leave(TUCK_TAKE(parts->lease));
     else if (parts->is_abandoned)
         tuck_lease_abandon(TUCK_TAKE(parts->lease));
@@ -120,29 +124,40 @@ void tuck_bay__add_counters(void *arg, struct tuck_index_sums *sums) {
         sums->counters.value[i] += counters->value[i];
 }
 
-void tuck_bay__add_up(struct bay *bay) {
-    struct bay_parts *parts = bay_parts(bay);
-    static const struct tuck_counters none;
+struct moved {
     struct tuck_counters counters;
+    struct bay_parts *parts;
+};
+
+// While nobody can read the sums. What is published would be added once more by whoever finds the
+// lease of a helper that died here; so it goes first.
+static void move_counters(void *arg, struct tuck_index_sums *sums) {
+    static const struct tuck_counters none;
+    struct moved *moved = arg;
+    if (!moved->parts->is_abandoned)
+        tuck_lease_publish(moved->parts->lease, &none);
+    tuck_bay__add_counters(&moved->counters, sums);
+}
+
+void tuck_bay__add_up(struct bay *bay) {
+    static const struct tuck_counters none;
+    struct moved moved = {.parts = bay_parts(bay)};
+    struct bay_parts *parts = moved.parts;
     tuck_bay__count_removals(bay, NULL);
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        counters.value[i] = __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);
-    if (!parts || memcmp(&counters, &none, sizeof(none)) == 0)
+        moved.counters.value[i] = __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);
+    if (!parts || memcmp(&moved.counters, &none, sizeof(none)) == 0)
         return;
-    // Published counters would be added once more by whoever finds the lease of a helper that died
-    // here.
-    if (!parts->is_abandoned)
-        tuck_lease_publish(parts->lease, &none);
-    if (tuck_index_change_sums(parts->index, tuck_bay__add_counters, &counters) != 0) {
+    if (tuck_index_change_sums(parts->index, move_counters, &moved) != 0) {
         if (!parts->has_lease) // it gave nothing out: one to leave them in
             tuck_bay__claim(parts, &(struct tuck_output_id){{0}});
         if (!parts->lease || parts->is_abandoned)
             return;
-        tuck_lease_publish(parts->lease, &counters);
+        tuck_lease_publish(parts->lease, &moved.counters);
         parts->is_abandoned = true;
     }
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        __atomic_fetch_sub(&bay->counters.value[i], counters.value[i], __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&bay->counters.value[i], moved.counters.value[i], __ATOMIC_RELAXED);
 }
 
 // --- Opening -------------------------------------------------------------------------------------

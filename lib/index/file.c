@@ -628,20 +628,37 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
     return status;
 }
 
+// One of its own: its lock excludes other threads too, and the one held may be of a file that was
+// cleared away.
+int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns, int *ret_fd) {
+    for (int attempt = 0; attempt < 8; attempt++) {
+        tuck_close_fd(ret_fd);
+        *ret_fd = openat(file->dirfd, "entries", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        int status =
+            *ret_fd < 0 ? -errno : tuck_lock_range(*ret_fd, SUMS_AT, INDEX_PAGE, deadline_ns);
+        if (status < 0)
+            return status;
+        status = is_current(file, *ret_fd);
+        if (status != 0)
+            return status < 0 ? status : 0;
+    }
+    return -ETIMEDOUT;
+}
+
 int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns) {
-    struct tuck_index_sums sums;
+    struct tuck_index_sums sums = {.is_counted = false};
     char name[25];
-    // So that nobody adds to sums that are being left behind. A stopped process does not keep us
-    // from it.
-    bool is_locked = tuck_lock_range(file->fd, SUMS_AT, INDEX_PAGE, deadline_ns) == 0;
-    tuck_index__sums_read(file->fd, &sums);
-    int status = create_file(file->dirfd, file->is_syncing, &sums, name);
+    // Locked, so that nobody adds to sums that are being left behind; and nothing is left of them
+    // that another clear has carried on already. A stopped process does not keep us from it.
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    int status = tuck_index__file_lock_sums(file, deadline_ns, &fd);
+    if (fd >= 0)
+        tuck_index__sums_read(fd, &sums);
+    status = create_file(file->dirfd, file->is_syncing, &sums, name);
     if (status == 0 && renameat(file->dirfd, name, file->dirfd, "entries") < 0) {
         status = -errno;
         (void)unlinkat(file->dirfd, name, 0);
     }
-    if (is_locked)
-        tuck_unlock_range(file->fd, SUMS_AT, INDEX_PAGE);
     if (status == 0 && file->is_syncing && fsync(file->dirfd) < 0)
         status = -errno;
     return status;
@@ -650,21 +667,9 @@ int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns) {
 int tuck_index__file_change_sums(struct index_file *file, uint64_t deadline_ns,
                                  void (*change)(void *arg, struct tuck_index_sums *sums),
                                  void *arg) {
-    for (int attempt = 0; attempt < 8; attempt++) {
-        // A descriptor of its own: its lock excludes other threads too, and the one held may be of
-        // a file that was cleared away.
-        TUCK_CLEANUP(tuck_close_fd)
-        int fd = openat(file->dirfd, "entries", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        int status = fd < 0 ? -errno : tuck_lock_range(fd, SUMS_AT, INDEX_PAGE, deadline_ns);
-        if (status < 0)
-            return status;
-        status = is_current(file, fd);
-        if (status > 0)
-            return tuck_index__sums_change(fd, change, arg); // the lock goes with the descriptor
-        if (status < 0)
-            return status;
-    }
-    return -ETIMEDOUT;
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    int status = tuck_index__file_lock_sums(file, deadline_ns, &fd);
+    return status < 0 ? status : tuck_index__sums_change(fd, change, arg);
 }
 
 // --- Walking -------------------------------------------------------------------------------------

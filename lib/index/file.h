@@ -53,6 +53,11 @@ TUCK_CHECKED int tuck_index__file_follow(struct index_file *file, struct super *
  * sums. 0 or -errno. */
 TUCK_CHECKED int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns);
 
+/** A descriptor of the file that is there now, with its sums locked until it is closed. 0 or -errno;
+ * -ETIMEDOUT where another process has the lock: *ret_fd is open then all the same. */
+TUCK_CHECKED int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns,
+                                            int *ret_fd);
+
 /** Changes the sums of the file that is there now, under their lock. From any thread. 0, -ETIMEDOUT,
  * or another -errno. */
 TUCK_CHECKED int

@@ -141,6 +141,12 @@ struct tuck_index_sums {
 /** Reads the sums; all zero where they are new or damaged. */
 void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums);
 
+/** As above, and calls add(arg, ret_sums) while nobody can change them, so that what is moved to them
+ * from elsewhere is seen either there or here. Without that where it cannot be had in 100 ms. */
+void tuck_index_sums_with(struct tuck_index *index,
+                          void (*add)(void *arg, struct tuck_index_sums *sums), void *arg,
+                          struct tuck_index_sums *ret_sums);
+
 /** Changes the sums under their lock, which is waited for 100 ms at most. 0, TUCK_INDEX_BUSY, or
  * < 0. */
 TUCK_CHECKED int tuck_index_change_sums(struct tuck_index *index,
