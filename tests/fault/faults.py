@@ -131,7 +131,10 @@ def walk_objects(root):
         for name in names:
             if re.fullmatch(r"[0-9a-f]{62}", name):
                 path = os.path.join(folder, name)
-                yield path, os.lstat(path).st_size
+                try:
+                    yield path, os.lstat(path).st_size
+                except FileNotFoundError:
+                    pass                             # somebody removes them at this moment
 
 
 def counted(place, stats=None):

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int clock_gettime(clockid_t id, struct timespec *ret_time) {
+__attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct timespec *ret_time) {
     static long later_s;
     static int is_known; // several threads may find it out at once: to the same end
     if (!__atomic_load_n(&is_known, __ATOMIC_ACQUIRE)) {
