@@ -16,8 +16,19 @@
 
 // --- What is open of a drive ---------------------------------------------------------------------
 
+static bool is_collecting(struct bay_parts *parts) {
+    int dirfd = parts->lease ? tuck_drive_open_dir(parts->drive, "objects", NULL) : -1;
+    return dirfd >= 0 && tuck_turn_is_taken(dirfd);
+}
+
 void tuck_bay__end_lease(struct bay_parts *parts) {
-    if (parts->is_abandoned)
+    static const struct tuck_counters none;
+    bool must_stay = is_collecting(parts);
+    if (must_stay && !parts->is_abandoned) // what was not added up yet will be
+        tuck_lease_publish(parts->lease, &none);
+    if (must_stay)
+        tuck_lease_leave(TUCK_TAKE(parts->lease));
+    else if (parts->is_abandoned)
         tuck_lease_abandon(TUCK_TAKE(parts->lease));
     else
         tuck_lease_release(TUCK_TAKE(parts->lease));
@@ -90,31 +101,63 @@ void tuck_bay__claim(struct bay_parts *parts, const struct tuck_output_id *outpu
     tuck_lease_claim(parts->lease, output);
 }
 
+void tuck_bay__publish(struct bay *bay) {
+    struct bay_parts *parts = bay_parts(bay);
+    if (parts && !parts->is_abandoned && tuck_bay__has_lease(parts))
+        tuck_lease_publish(parts->lease, &bay->counters);
+}
+
+void tuck_bay__count_removals(struct bay *bay, const struct tuck_removals *removals) {
+    struct bay_parts *parts = bay_parts(bay);
+    struct tuck_removals taken = {0};
+    if (!removals && parts)
+        tuck_objects_take_removals(parts->objects, &taken);
+    removals = removals ? removals : &taken;
+    tuck_count(&bay->counters, TUCK_COUNT_removed_objects, removals->objects);
+    tuck_count(&bay->counters, TUCK_COUNT_removed_bytes, removals->bytes);
+    tuck_count(&bay->counters, TUCK_COUNT_damaged, removals->damaged);
+}
+
 void tuck_bay__add_counters(void *arg, struct tuck_index_sums *sums) {
     struct tuck_counters *counters = arg;
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
         sums->counters.value[i] += counters->value[i];
 }
 
-void tuck_bay__add_up(struct bay *bay) {
-    struct bay_parts *parts = bay_parts(bay);
-    static const struct tuck_counters none;
+struct moved {
     struct tuck_counters counters;
+    struct bay_parts *parts;
+};
+
+// While nobody can read the sums. What is published would be added once more by whoever finds the
+// lease of a helper that died here; so it goes first.
+static void move_counters(void *arg, struct tuck_index_sums *sums) {
+    static const struct tuck_counters none;
+    struct moved *moved = arg;
+    if (!moved->parts->is_abandoned)
+        tuck_lease_publish(moved->parts->lease, &none);
+    tuck_bay__add_counters(&moved->counters, sums);
+}
+
+void tuck_bay__add_up(struct bay *bay) {
+    static const struct tuck_counters none;
+    struct moved moved = {.parts = bay_parts(bay)};
+    struct bay_parts *parts = moved.parts;
+    tuck_bay__count_removals(bay, NULL);
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        counters.value[i] = __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);
-    if (!parts || memcmp(&counters, &none, sizeof(none)) == 0)
+        moved.counters.value[i] = __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);
+    if (!parts || memcmp(&moved.counters, &none, sizeof(none)) == 0)
         return;
-    // Published counters would be added once more by whoever finds the lease of a helper that died here.
-    if (!parts->is_abandoned)
-        tuck_lease_publish(parts->lease, &none);
-    if (tuck_index_change_sums(parts->index, tuck_bay__add_counters, &counters) != 0) {
+    if (tuck_index_change_sums(parts->index, move_counters, &moved) != 0) {
+        if (!parts->has_lease) // it gave nothing out: one to leave them in
+            tuck_bay__claim(parts, &(struct tuck_output_id){{0}});
         if (!parts->lease || parts->is_abandoned)
             return;
-        tuck_lease_publish(parts->lease, &counters);
+        tuck_lease_publish(parts->lease, &moved.counters);
         parts->is_abandoned = true;
     }
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        __atomic_fetch_sub(&bay->counters.value[i], counters.value[i], __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&bay->counters.value[i], moved.counters.value[i], __ATOMIC_RELAXED);
 }
 
 // --- Opening -------------------------------------------------------------------------------------
@@ -151,8 +194,8 @@ static void emit(struct bays *bays, enum tuck_event_kind kind, size_t place,
     tuck_emit(bays->sink, kind, bays->roots[place], why);
 }
 
-// Where the outages of several drives are remembered from one helper to the next. Those of a single one are not: it is
-// tried each time.
+// Where the outages of several drives are remembered from one helper to the next. Those of a single
+// one are not: it is tried each time.
 static int open_outages(struct bays *bays, const char *gocache, struct tuck_error *err) {
     struct tuck_table_options options = {
         .key_bytes = TUCK_ID_BYTES, .value_bytes = sizeof(uint64_t), .limit = TUCK_DRIVES_MAX};

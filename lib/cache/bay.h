@@ -89,8 +89,18 @@ void tuck_bays__leave_word(struct bays *bays);
  * about to be given out. */
 void tuck_bay__claim(struct bay_parts *parts, const struct tuck_output_id *output);
 
-/** Nothing is claimed any more. */
+/** Nothing is claimed any more, unless a collection runs: then the claims stay until the next one. */
 void tuck_bay__end_lease(struct bay_parts *parts);
+
+static inline bool tuck_bay__has_lease(struct bay_parts *parts) {
+    return __atomic_load_n(&parts->has_lease, __ATOMIC_ACQUIRE) && parts->lease;
+}
+
+/** Shows this process's counters to others, where it has a lease. */
+void tuck_bay__publish(struct bay *bay);
+
+/** Counts what went off the drive; NULL: what went since this was asked last. */
+void tuck_bay__count_removals(struct bay *bay, const struct tuck_removals *removals);
 
 /** Adds this process's counters to the drive's sums; where that cannot be done now they stay in the
  * lease, for the next collector. */

@@ -68,9 +68,16 @@ int tuck_cache_open(const struct tuck_cache_options *options, struct tuck_cache 
     return 0;
 }
 
+static void join_collector(struct tuck_cache *cache) {
+    if (cache->has_collector)
+        (void)pthread_join(cache->collector, NULL);
+    cache->has_collector = false;
+}
+
 void tuck_cache_close(struct tuck_cache *cache) {
     if (!cache)
         return;
+    join_collector(cache);
     tuck_bays__close(&cache->bays);
     tuck_drive_close(cache->spare);
     (void)pthread_cond_destroy(&cache->wake_flusher);
@@ -114,11 +121,13 @@ static void *run_collector(void *arg) {
     for (size_t i = 0; i < cache->bays.count && !cache->stop_collecting; i++)
         if (tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE)
             tuck_cache__collect_as_due(cache, &cache->bays.bay[i], &cache->stop_collecting);
+    tuck_lock(&cache->lock);
+    cache->is_collector_done = true;
+    tuck_unlock(&cache->lock);
     return NULL;
 }
 
-// While bodies come in: is there room, and must something go? One collection in a helper's life is enough; the next
-// helper goes on.
+// While bodies come in: is there room, and must something go?
 static void look_at_space(struct tuck_cache *cache) {
     uint64_t now_ns = tuck_clock_mono_ns();
     if (now_ns < cache->space_seen_ns + SPACE_NS)
@@ -126,20 +135,17 @@ static void look_at_space(struct tuck_cache *cache) {
     cache->space_seen_ns = now_ns;
     bool is_due = false;
     for (size_t i = 0; i < cache->bays.count; i++) {
-        struct bay_parts *parts = bay_parts(&cache->bays.bay[i]);
-        if (parts)
-            tuck_lease_publish(parts->lease, &cache->bays.bay[i].counters);
         is_due |= tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE;
     }
     tuck_lock(&cache->lock);
-    bool may_start = is_due && !cache->has_collector && !cache->is_ending;
-    cache->has_collector |= may_start;
+    bool may_start =
+        is_due && !cache->is_ending && (!cache->has_collector || cache->is_collector_done);
     tuck_unlock(&cache->lock);
-    if (may_start && tuck_thread_start(&cache->collector, run_collector, cache) < 0) {
-        tuck_lock(&cache->lock);
-        cache->has_collector = false;
-        tuck_unlock(&cache->lock);
-    }
+    if (!may_start)
+        return;
+    join_collector(cache);
+    cache->is_collector_done = false;
+    cache->has_collector = tuck_thread_start(&cache->collector, run_collector, cache) == 0;
 }
 
 // Waits until there is something to do. False when the end has come.
@@ -184,8 +190,9 @@ static void need_flusher(struct tuck_cache *cache) {
         cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
 }
 
-// `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow the client down; but not
-// for one that fails: then entries are lost when there is no room any more, and become misses.
+// `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow
+// the client down; but not for one that fails: then entries are lost when there is no room any
+// more, and become misses.
 static void order_flush(struct tuck_cache *cache, size_t waiting) {
     need_flusher(cache);
     tuck_lock(&cache->lock);
@@ -223,10 +230,8 @@ static void end_threads(struct tuck_cache *cache) {
     if (cache->has_flusher)
         (void)pthread_join(cache->flusher, NULL);
     cache->has_flusher = false;
-    cache->stop_collecting = 1; // it ends with the step it is at; the next helper goes on
-    if (cache->has_collector)
-        (void)pthread_join(cache->collector, NULL);
-    cache->has_collector = false;
+    cache->stop_collecting =
+        1; // it ends with the step it is at, which nobody waits for; the next helper goes on
 }
 
 void tuck_cache_end(struct tuck_cache *cache) {
@@ -255,6 +260,7 @@ static int sync_file_system(int fd) {
 }
 
 void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop) {
+    join_collector(cache);
     (void)!flush(cache, LOCKS_NS); // access times, and what verification has found
     for (size_t i = 0; i < cache->bays.count && !*stop; i++) {
         struct bay *bay = &cache->bays.bay[i];
@@ -328,10 +334,7 @@ static int verify(struct tuck_cache *cache, struct found *found) {
         tuck_objects_verify(found->parts->objects, &found->entry.output, &found->entry.file_tag);
     if (status == TUCK_OBJECT_DAMAGED) {
         char path[TUCK_OBJECT_PATH_ROOM];
-        tuck_count(&found->bay->counters, TUCK_COUNT_damaged, 1);
-        tuck_count(&found->bay->counters, TUCK_COUNT_removed_objects, 1);
-        tuck_count(&found->bay->counters, TUCK_COUNT_removed_bytes,
-                   tuck_object_space_of(found->entry.size));
+        tuck_bay__count_removals(found->bay, NULL);
         tuck_object_path(found->parts->drive, &found->entry.output, path);
         tuck_emit(cache->sink, TUCK_EVENT_OBJECT_DAMAGED, path, NULL);
     }
@@ -389,6 +392,7 @@ static int count_get(struct bay *bay, int status, const struct tuck_hit *hit) {
     tuck_count(&bay->counters, status == 0 ? TUCK_COUNT_hits : TUCK_COUNT_misses, 1);
     if (status == 0)
         tuck_count(&bay->counters, TUCK_COUNT_bytes_served, hit->size);
+    tuck_bay__publish(bay);
     return status;
 }
 
@@ -476,7 +480,8 @@ static void blame(struct tuck_put *put, struct bay *bay, const struct tuck_error
         report_fault(put->cache, bay, why->os);
 }
 
-// The next place that takes the body, with what was staged of it so far. `why` is what the last one failed with.
+// The next place that takes the body, with what was staged of it so far. `why` is what the last one
+// failed with.
 static void go_on(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_error err = *why;
     if (put->bay)
@@ -487,6 +492,7 @@ static void go_on(struct tuck_put *put, const struct tuck_error *why) {
         struct tuck_error failed = {0};
         if (!parts)
             continue; // it went offline meanwhile
+        tuck_bay__claim(parts, &put->output);
         if (open_stage(put, parts->drive, &failed) == 0) {
             put->bay = bay;
             put->parts = parts;
@@ -718,6 +724,8 @@ int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct t
     }
     if (status == 0)
         count_put(put);
+    if (status == 0 && put->bay)
+        tuck_bay__publish(put->bay);
     tuck_put_free(put);
     return status;
 }

@@ -197,9 +197,7 @@ static int compare_candidates(const void *a, const void *b) {
 // --- Room ----------------------------------------------------------------------------------------
 
 static bool count_object(void *arg, const struct tuck_object_seen *seen) {
-    struct room *used = arg;
-    used->bytes += tuck_object_space_of(seen->size);
-    used->objects++;
+    tuck_cache__census_add(arg, seen);
     return true;
 }
 
@@ -207,7 +205,7 @@ static bool count_object(void *arg, const struct tuck_object_seen *seen) {
 static int find_room(struct importing *importing, struct bay *bay, struct bay_parts *parts,
                      struct tuck_error *err) {
     const struct tuck_bound *bound = &importing->cache->bound;
-    struct room *room = &importing->room[bay->number], used = {0};
+    struct room *room = &importing->room[bay->number];
     struct tuck_index_sums sums;
     struct tuck_space space;
     if (room->is_known)
@@ -215,10 +213,12 @@ static int find_room(struct importing *importing, struct bay *bay, struct bay_pa
     tuck_cache__sums(bay, &sums);
     // Of a new cache, one of the first release, or one whose index was lost, nobody knows how large it is.
     if (!sums.is_counted) {
-        int status = tuck_object_walk(parts->drive, 0, 255, count_object, &used, err);
+        struct census census;
+        tuck_cache__census_begin(&census, bay);
+        int status = tuck_object_walk(parts->drive, 0, 255, count_object, &census, err);
         if (status < 0)
             return status;
-        if (tuck_cache__set_counted(bay, parts, used.bytes, used.objects) == 0)
+        if (tuck_cache__census_end(&census, parts) == 0)
             tuck_cache__sums(bay, &sums);
     }
     int status = tuck_drive_space(parts->drive, &space, err);
@@ -227,7 +227,8 @@ static int find_room(struct importing *importing, struct bay *bay, struct bay_pa
     *room = (struct room){true, UINT64_MAX, UINT64_MAX};
     uint64_t limit = tuck_cache__limit(importing->cache, &space);
     if (limit != UINT64_MAX)
-        room->bytes = tuck_space_below_mark(limit, tuck_cache__used_bytes(&sums), bound->low);
+        room->bytes =
+            tuck_space_below_mark(limit, tuck_cache__used_bytes(parts, &sums), bound->low);
     if (bound->quota.percent > 0 && space.files > 0) { // a share of its inodes too
         struct tuck_quota share = {.percent = bound->quota.percent};
         room->objects = tuck_space_below_mark(tuck_space_limit(&share, space.files),

@@ -35,7 +35,9 @@ struct space_part {
     uint32_t collected_s;
     uint32_t swept_s;
     uint32_t sweep_next;
-    uint64_t reserved[16];
+    uint32_t gave_up_s;
+    uint32_t counted_s;
+    uint64_t reserved[15];
     uint64_t check;
 };
 
@@ -178,6 +180,8 @@ static bool take_sums(const struct sums_page *page, struct tuck_index_sums *ret_
     ret_sums->is_counted =
         page->space.is_counted != 0 && page->counters.count > TUCK_COUNT_removed_objects;
     ret_sums->collected_s = page->space.collected_s;
+    ret_sums->gave_up_s = page->space.gave_up_s;
+    ret_sums->counted_s = page->space.counted_s;
     ret_sums->swept_s = page->space.swept_s;
     ret_sums->sweep_next = page->space.sweep_next;
     return true;
@@ -206,6 +210,8 @@ static struct sums_page page_of(const struct tuck_index_sums *sums) {
                 .base_objects = sums->base_objects,
                 .is_counted = sums->is_counted,
                 .collected_s = sums->collected_s,
+                .gave_up_s = sums->gave_up_s,
+                .counted_s = sums->counted_s,
                 .swept_s = sums->swept_s,
                 .sweep_next = sums->sweep_next,
             },
@@ -216,20 +222,15 @@ static struct sums_page page_of(const struct tuck_index_sums *sums) {
     return page;
 }
 
-int tuck_index__sums_change(int fd, uint64_t deadline_ns,
-                            void (*change)(void *arg, struct tuck_index_sums *sums), void *arg) {
+int tuck_index__sums_change(int fd, void (*change)(void *arg, struct tuck_index_sums *sums),
+                            void *arg) {
     struct tuck_index_sums sums;
-    int status = tuck_lock_range(fd, SUMS_AT, INDEX_PAGE, deadline_ns);
+    int status = tuck_index__sums_read(fd, &sums);
     if (status < 0)
         return status;
-    status = tuck_index__sums_read(fd, &sums);
-    if (status == 0) {
-        change(arg, &sums);
-        struct sums_page page = page_of(&sums);
-        status = tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
-    }
-    tuck_unlock_range(fd, SUMS_AT, INDEX_PAGE);
-    return status;
+    change(arg, &sums);
+    struct sums_page page = page_of(&sums);
+    return tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
 }
 
 // --- Both ----------------------------------------------------------------------------------------

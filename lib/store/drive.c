@@ -376,8 +376,9 @@ int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {
     return 0;
 }
 
-// By the time of the last write, or of the last rename as well.
-static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s, bool by_change) {
+// By the time of the last change: of an object that is just being removed the last write is long
+// ago.
+static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s) {
     uint64_t now_s = tuck_clock_wall_ns() / TUCK_NS_PER_S;
     int fd = tuck_open_beneath(drive->rootfd, name, O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -389,7 +390,7 @@ static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s
         struct stat stat;
         if (strcmp(found->d_name, ".") == 0 || strcmp(found->d_name, "..") == 0 ||
             fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
-            (uint64_t)(by_change ? stat.st_ctim : stat.st_mtim).tv_sec + age_s > now_s)
+            (uint64_t)stat.st_ctim.tv_sec + age_s > now_s)
             continue;
         if (!S_ISDIR(stat.st_mode)) {
             (void)unlinkat(dirfd(dir), found->d_name, 0);
@@ -404,6 +405,6 @@ static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s
 }
 
 void tuck_drive_sweep(struct tuck_drive *drive) {
-    sweep_dir(drive, "staging", DAY_S, false);
-    sweep_dir(drive, "quarantine", 7 * DAY_S, true);
+    sweep_dir(drive, "staging", DAY_S);
+    sweep_dir(drive, "quarantine", 7 * DAY_S);
 }

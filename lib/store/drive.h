@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Drive: one directory tree on one device that holds objects and an index. Opens it, looks after it,
- * and lends its directories. Not here: its objects (object, stage), which drives belong together
- * (set), which action made what (index), when to fall back (cache).
+ * Drive: one directory tree on one device that holds objects and an index. Opens it, looks after
+ * it, and lends its directories. Not here: its objects (object, stage), which drives belong
+ * together (set), which action made what (index), when to fall back (cache).
  *
- * Modes: directories 0700 and files 0400 under the caller's umask 077. Threads: any, but for opening
- * and closing.
+ * Modes: directories 0700 and files 0400 under the caller's umask 077. Threads: any, but for
+ * opening and closing.
  */
 #pragma once
 #include "lib/base/error.h"
@@ -39,8 +39,8 @@ TUCK_CHECKED int tuck_drive_write_format(struct tuck_drive *drive, const char *t
 TUCK_CHECKED int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err);
 
 /** From now on the drive serves: nobody else may write to it, and paths are handed out below
- * `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go command
- * moves away files whose path does not begin with $GOCACHE. */
+ * `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go
+ * command moves away files whose path does not begin with $GOCACHE. */
 TUCK_CHECKED int tuck_drive_begin(struct tuck_drive *drive, const char *gocache,
                                   struct tuck_error *err);
 

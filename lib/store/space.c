@@ -196,6 +196,12 @@ static int grow(struct tuck_picker *picker, struct tuck_error *err) {
     return 0;
 }
 
+bool tuck_picker_wants(const struct tuck_picker *picker, double score) {
+    if (picker->count < picker->max && !is_enough(picker, picker->bytes, picker->count))
+        return true;
+    return picker->count > 0 && picker->heap[0].score < score; // of equal ones the earlier stays
+}
+
 int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, const void *payload,
                     struct tuck_error *err) {
     struct candidate added = {
@@ -205,8 +211,7 @@ int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, co
     };
     struct candidate *worst = picker->count > 0 ? &picker->heap[0] : NULL;
     bool is_full = picker->count == picker->max;
-    if ((is_full || is_enough(picker, picker->bytes, picker->count)) &&
-        (!worst || !is_worse(worst, &added)))
+    if (!tuck_picker_wants(picker, added.score))
         return TUCK_PICKER_SPARED;
     bool is_replacing =
         worst &&

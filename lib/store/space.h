@@ -91,6 +91,9 @@ TUCK_CHECKED int tuck_picker_new(const struct tuck_picker_options *options,
 /** Accepts NULL. */
 void tuck_picker_free(struct tuck_picker *picker);
 
+/** False if a candidate of this score, whatever its size, would be spared. */
+bool tuck_picker_wants(const struct tuck_picker *picker, double score);
+
 /** Adds a candidate, whose payload is copied, and drops the worst ones that are no longer needed:
  * those without which the rest still reaches the target, and the worst one of too many. 0,
  * TUCK_PICKER_SPARED, or TUCK_ENOMEM with the picker as it was. */

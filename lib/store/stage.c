@@ -212,7 +212,8 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
     tuck_store__object_path(&output, path);
     tuck_object_path(drive, &output, shown);
     int status = 0;
-    bool is_others = false; // the object that stands there now
+    bool is_others = false;    // the object that stands there now
+    bool has_replaced = false; // something that stood there
     struct tuck_object_found verified = {0};
     for (int attempt = 0; attempt < 4; attempt++) {
         status = give_name(*stage, path + 11);
@@ -224,8 +225,10 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
                 status = 0;
                 break;
             }
-            if (found == TUCK_OBJECT_ABSENT || found < 0)
-                tuck_store__take_away(drive, &output, NULL);
+            if (found == TUCK_OBJECT_DAMAGED)
+                has_replaced |= verified.is_gone;
+            else
+                has_replaced |= tuck_store__take_away(drive, &output, NULL);
         } else if (status == -ENOENT && attempt == 0) {
             // The directory was removed while we held it.
             tuck_close_fd(&drive->subdir[output.bytes[0]]);
@@ -241,7 +244,7 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
     if (status < 0)
         return tuck_fail_os(err, -status, "give an object its name in '%s'", drive->root);
     *ret_tag = tag;
-    *ret_is_new = !is_others;
+    *ret_is_new = !is_others && !has_replaced;
     tuck_stage_free(TUCK_TAKE(*stage));
     return 0;
 }

@@ -34,8 +34,9 @@ TUCK_CHECKED int tuck_stage_reopen(struct tuck_drive *drive, const struct tuck_o
                                    struct tuck_stage **ret_stage, struct tuck_error *err);
 
 /** Gives the staged body its name; **takes** *stage on success only. The caller has checked that
- * the content is what the name says. Anything else that stands under the name is replaced; where the
- * object is there already it is left alone, and *ret_is_new false. */
+ * the content is what the name says. Anything else that stands under the name is replaced; where
+ * the object is there already it is left alone. *ret_is_new: there is one object more on the drive.
+ *  */
 TUCK_CHECKED int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is_new,
                                    struct tuck_error *err);
 

@@ -6,7 +6,7 @@ that says whether a cache told the truth afterwards.
 The faults come from outside of the helper, so that the program under test is the one that users run: small tmpfs
 mounts, resource limits, seccomp filters (one system call always fails) and strace (one call fails or kills, once).
 """
-import concurrent.futures, contextlib, ctypes, errno, hashlib, os, platform, random, re, shutil, struct, subprocess
+import concurrent.futures, contextlib, ctypes, errno, hashlib, json, os, platform, random, re, shutil, struct, subprocess
 import sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
@@ -15,7 +15,8 @@ LONG = bool(os.environ.get("TUCK_TEST_LONG"))
 if LONG:
     os.environ.setdefault("TUCK_TEST_LIMIT", "900")  # before tap reads it
 
-from helper import Helper, action_id, default_command, expect_hit, expect_miss, expect_put, output_id  # noqa: E402
+from helper import (Helper, action_id, default_command, expect_hit, expect_miss, expect_put,  # noqa: E402
+                    output_id, tuck_bin)
 from tap import need_program, need_root, skip  # noqa: E402
 
 SANITIZED = bool(os.environ.get("TUCK_TEST_SANITIZED"))
@@ -68,6 +69,18 @@ class Place:
         return subprocess.Popen(default_command() + (["serve"] if 0 in closed else []), env=env, preexec_fn=close,
                                 start_new_session=True, **(pipes | more))
 
+    def tuck(self, *words, env=None, prefix=(), check=True, **more):
+        """Runs a subcommand to its end; with `check` it must end well."""
+        full = {name: value for name, value in os.environ.items() if not name.startswith("TUCK_")}
+        full |= self.settings() | {"GOCACHE": self.gocache} | (env or {})
+        done = subprocess.run([*prefix, tuck_bin(), *words], env=full, capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=120, **more)
+        assert not check or done.returncode == 0, (words, done.returncode, done.stdout[-500:], done.stderr[-1000:])
+        return done
+
+    def stats(self, **more):
+        return json.loads(self.tuck("stats", "--json", **more).stdout)
+
     def path(self, *parts):
         return os.path.join(self.root, *parts)
 
@@ -100,6 +113,39 @@ class Place:
         other = Place(directory)
         shutil.copytree(self.root, other.root, symlinks=True)
         return other
+
+
+def later(seconds):
+    """An environment in which it is so much later; what is there has grown old."""
+    library = os.environ.get("TUCK_TEST_LATER_SO")
+    if not library or not os.path.exists(library):
+        skip("the library that moves the clock is not built")
+    # The sanitizers want to be loaded first; this one gets out of their way.
+    options = [o for o in (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0", "detect_leaks=0") if o]
+    return {"LD_PRELOAD": library, "TUCK_TEST_LATER": str(seconds), "ASAN_OPTIONS": ":".join(options)}
+
+
+def walk_objects(root):
+    """(path, size) of every object on a drive."""
+    for folder, _, names in os.walk(os.path.join(root, "objects")):
+        for name in names:
+            if re.fullmatch(r"[0-9a-f]{62}", name):
+                path = os.path.join(folder, name)
+                try:
+                    yield path, os.lstat(path).st_size
+                except FileNotFoundError:
+                    pass                             # somebody removes them at this moment
+
+
+def counted(place, stats=None):
+    """The drive's sums say what is there: objects, and bytes of whole blocks with the index."""
+    stats = stats or place.stats()
+    sizes = [size for _, size in walk_objects(place.root)]
+    blocks = sum((size + 4095) // 4096 * 4096 for size in sizes)
+    index = os.stat(place.entries()).st_blocks * 512
+    assert stats["counted"], stats
+    assert stats["used_objects"] == len(sizes), f"{stats['used_objects']} counted, {len(sizes)} there"
+    assert stats["used_bytes"] == blocks + index, f"{stats['used_bytes']} counted, {blocks} + {index} there"
 
 
 def model(count, name="m", size=700):

@@ -31,6 +31,14 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static enum call calls[LOG_ROOM];
 static size_t call_count;
 
+void (*kernel_watcher)(enum call call, const char *path, const void *data, size_t len,
+                       off_t offset);
+
+static void tell(enum call call, const char *path, const void *data, size_t len, off_t offset) {
+    if (kernel_watcher)
+        kernel_watcher(call, path, data, len, offset);
+}
+
 static char full_path[4200], unreadable_path[4200];
 static bool has_broken_syncs;
 static unsigned touches;
@@ -179,6 +187,8 @@ ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset) {
         errno = ENOSPC;
         return -1;
     }
+    if (is_entries(path) && offset >= 2 * 4096)
+        tell(CALL_WRITE_ENTRIES, path, data, len, offset);
     ssize_t written = __real_pwrite64(fd, data, len, offset);
     int error = errno;
     if (is_entries(path) && offset >= 2 * 4096)
@@ -194,8 +204,12 @@ int __wrap_linkat(int from, const char *old, int to, const char *new, int flags)
     path_of_fd(to, path);
     int status = __real_linkat(from, old, to, new, flags);
     int error = errno;
-    if (status == 0 && strstr(path, "/objects/"))
+    if (status == 0 && strstr(path, "/objects/")) {
+        char named[4400];
+        (void)snprintf(named, sizeof(named), "%s/%s", path, new);
         calls_note(CALL_NAME_OBJECT);
+        tell(CALL_NAME_OBJECT, named, NULL, 0, 0);
+    }
     errno = error;
     return status;
 }
@@ -206,12 +220,12 @@ static int note_sync(int fd) {
     path_of_fd(fd, path);
     if (fstat(fd, &stat) < 0)
         return -1;
-    if (is_entries(path))
-        calls_note(CALL_SYNC_ENTRIES);
-    else if (S_ISDIR(stat.st_mode))
-        calls_note(CALL_SYNC_OBJECTS);
-    else
-        calls_note(CALL_SYNC_OBJECT);
+    enum call call = is_entries(path)            ? CALL_SYNC_ENTRIES
+                     : !strstr(path, "/objects") ? CALL_SYNC_OTHER
+                     : S_ISDIR(stat.st_mode)     ? CALL_SYNC_OBJECTS
+                                                 : CALL_SYNC_OBJECT;
+    calls_note(call);
+    tell(call, path, NULL, 0, 0);
     return 0;
 }
 
@@ -232,6 +246,7 @@ int __wrap_syncfs(int fd) {
         return -1;
     }
     calls_note(CALL_SYNC_ALL);
+    tell(CALL_SYNC_ALL, path, NULL, 0, 0);
     return 0;
 }
 
@@ -290,7 +305,7 @@ struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durabil
 struct tuck_cache *cache_open_for_admin(const struct cache_world *world,
                                         struct tuck_error *ret_error) {
     struct tuck_cache *cache = NULL;
-    int status = open_cache(world, TUCK_LAZY, true, &cache, ret_error);
+    int status = open_cache(world, world->admin_level, true, &cache, ret_error);
     assert_int_equal(status == 0, cache != NULL);
     return cache;
 }

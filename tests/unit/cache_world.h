@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the tests of the cache share: bodies, puts and gets in one line, events as counts, and a log of the system
- * calls that decide what a power cut leaves. Link with wrap: cache_wrap in meson.build.
+ * What the tests of the cache share: bodies, puts and gets in one line, events as counts, and a log
+ * of the system calls that decide what a power cut leaves. Link with wrap: cache_wrap in
+ * meson.build.
  */
 #pragma once
 #include "tests/unit/unit.h"
@@ -22,7 +23,8 @@ struct cache_world {
     const char *tmp;       // TMPDIR, where private directories go
     const char *drives[8]; // the drives, if there are several; NULL: dir alone
     size_t drive_count;
-    struct tuck_bound bound; // all zero: the usual one
+    struct tuck_bound bound;          // all zero: the usual one
+    enum tuck_durability admin_level; // at which subcommands open it
 };
 
 /** Sets TMPDIR. */
@@ -66,7 +68,8 @@ enum call {
     CALL_SYNC_ALL,      // the file system
     CALL_WRITE_ENTRIES, // pages of the index other than super page and counters
     CALL_SYNC_ENTRIES,
-    CALL_ANSWER, // noted by a test: what came before was before the answer
+    CALL_SYNC_OTHER, // what makes a new index or its name durable
+    CALL_ANSWER,     // noted by a test: what came before was before the answer
 };
 
 /** The log since the last call of calls_forget(). */
@@ -95,3 +98,8 @@ void kernel_touch_objects(unsigned count);
 
 /** As in index_world.h. */
 void kernel_pretend_boot(int boot);
+
+/** Told of each of these calls beside the log: of writes before they are done, of the others after they went well.
+ * `path` is that of the file; data, len and offset of CALL_WRITE_ENTRIES. NULL: nobody. */
+extern void (*kernel_watcher)(enum call call, const char *path, const void *data, size_t len,
+                              off_t offset);

@@ -1039,22 +1039,6 @@ static void sums_that_another_process_holds_are_busy(void **state) {
     world_close(&world);
 }
 
-static void one_handle_at_a_time_has_the_turn_to_collect(void **state) {
-    (void)state;
-    struct world world = world_new();
-    struct tuck_index *one = world_open(&world), *other = world_open(&world);
-    assert_true(tuck_index_take_turn(one));
-    assert_false(tuck_index_take_turn(other));
-    record_many(other, 0, 100, 1);
-    flush_all(other); // it keeps nobody from anything else
-    tuck_index_end_turn(one);
-    assert_true(tuck_index_take_turn(other));
-    tuck_index_close(other); // and it goes with its holder
-    assert_true(tuck_index_take_turn(one));
-    tuck_index_close(one);
-    world_close(&world);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_action_that_was_never_recorded_is_absent),
     cmocka_unit_test(all_fields_are_found_at_once_and_after_a_flush_and_after_reopening),
@@ -1098,7 +1082,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sums_add_up_over_handles_and_survive_a_clear),
     cmocka_unit_test(damaged_sums_begin_at_zero),
     cmocka_unit_test(sums_that_another_process_holds_are_busy),
-    cmocka_unit_test(one_handle_at_a_time_has_the_turn_to_collect),
 };
 
 UNIT_MAIN(tests)
