@@ -36,6 +36,6 @@ void tuck_cond_init(pthread_cond_t *cond);
 bool tuck_cond_wait_until(pthread_cond_t *cond, struct tuck_mutex *mutex, uint64_t deadline_ns);
 void tuck_cond_wait(pthread_cond_t *cond, struct tuck_mutex *mutex);
 
-/** Starts a thread that gets no signals, so that they interrupt the main thread's read. 0, or
- * -errno. */
+/** Starts a thread that gets no signals but those that it causes, so that they interrupt the main
+ * thread's read. 0, or -errno. */
 TUCK_CHECKED int tuck_thread_start(pthread_t *ret_thread, void *(*body)(void *), void *arg);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "lib/store/lease.h"
 #include "lib/base/io.h"
+#include "lib/base/mapping.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 
 #define FILTER_BYTES 32768U
 #define FILTER_BITS  (FILTER_BYTES * 8U)
@@ -24,9 +24,14 @@ struct tuck_lease {
     int dirfd;
     int fd; // locked as long as the lease lives; -1: the directory is locked instead
     char name[25];
-    uint32_t *filter; // mapped and allocated beforehand, so that writing to it cannot fail; NULL:
-                      // claims everything
+    struct tuck_mapping map; // of the file, allocated beforehand; none: claims everything
+    bool is_all_claimed;     /* atomic: the directory is locked besides, for the map broke */
 };
+
+// Words of the filter, or NULL.
+static uint32_t *filter_of(struct tuck_lease *lease) {
+    return lease->map.data;
+}
 
 struct bit {
     size_t word;
@@ -60,16 +65,8 @@ static int make_file(struct tuck_lease *lease) {
         status = -EAGAIN; // a collector came before the lock and took it for a dead helper's
     if (status == 0)
         status = -posix_fallocate(lease->fd, 0, FILE_BYTES);
-    if (status == 0) {
-        void *map = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, lease->fd, 0);
-        if (map == MAP_FAILED)
-            status = -errno;
-        else
-            lease->filter = map;
-        // Once in memory it stays: a drive that fails later must not fault it. Where locking is not allowed, that is rare.
-        if (lease->filter)
-            (void)!mlock(lease->filter, FILE_BYTES);
-    }
+    if (status == 0)
+        status = tuck_mapping_open(&lease->map, lease->fd, FILE_BYTES);
     if (status == 0 && is_unnamed)
         status = tuck_link_unnamed(lease->fd, lease->dirfd, lease->name);
     if (status < 0 && !is_unnamed)
@@ -87,9 +84,7 @@ int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struct tuck_error 
     tuck_random_name(lease->name);
     if (make_file(lease) < 0) {
         tuck_close_fd(&lease->fd);
-        if (lease->filter)
-            (void)munmap(lease->filter, FILE_BYTES);
-        lease->filter = NULL;
+        tuck_mapping_close(&lease->map);
         if (flock(lease->dirfd, LOCK_SH) <
             0) { // collectors hold it for the time of two system calls
             int failed = errno;
@@ -101,24 +96,35 @@ int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struct tuck_error 
     return 0;
 }
 
+// What was claimed before is lost with its page.
+static void claim_all(struct tuck_lease *lease) {
+    if (__atomic_load_n(&lease->is_all_claimed, __ATOMIC_RELAXED))
+        return;
+    (void)!flock(lease->dirfd, LOCK_SH);
+    __atomic_store_n(&lease->is_all_claimed, true, __ATOMIC_RELAXED);
+}
+
 void tuck_lease_claim(struct tuck_lease *lease, const struct tuck_output_id *output) {
-    if (!lease || !lease->filter)
+    uint32_t *filter = lease ? filter_of(lease) : NULL;
+    if (!filter)
         return;
     for (int which = 0; which < 2; which++) {
         struct bit bit = bit_of(output, which);
-        // Pairs with the fence in tuck_drive_remove(): claim, then look; take the name away, then
+        // Pairs with the fence in tuck_object_remove(): claim, then look; take the name away, then
         // look at the claims.
-        if (!(__atomic_load_n(&lease->filter[bit.word], __ATOMIC_RELAXED) & bit.mask))
-            __atomic_fetch_or(&lease->filter[bit.word], bit.mask, __ATOMIC_SEQ_CST);
+        if (!(__atomic_load_n(&filter[bit.word], __ATOMIC_RELAXED) & bit.mask))
+            __atomic_fetch_or(&filter[bit.word], bit.mask, __ATOMIC_SEQ_CST);
     }
+    if (tuck_mapping_is_broken(&lease->map))
+        claim_all(lease);
 }
 
 static struct tail *tail_of(struct tuck_lease *lease) {
-    return (struct tail *)(void *)((uint8_t *)lease->filter + FILTER_BYTES);
+    return (struct tail *)(void *)((uint8_t *)lease->map.data + FILTER_BYTES);
 }
 
 void tuck_lease_publish(struct tuck_lease *lease, const struct tuck_counters *counters) {
-    if (!lease || !lease->filter)
+    if (!lease || !lease->map.data)
         return;
     struct tail *tail = tail_of(lease);
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
@@ -128,8 +134,7 @@ void tuck_lease_publish(struct tuck_lease *lease, const struct tuck_counters *co
 }
 
 static void let_go(struct tuck_lease *lease) {
-    if (lease->filter)
-        (void)munmap(lease->filter, FILE_BYTES);
+    tuck_mapping_close(&lease->map);
     tuck_close_fd(&lease->fd);
     tuck_close_fd(&lease->dirfd);
     free(lease);
@@ -138,7 +143,7 @@ static void let_go(struct tuck_lease *lease) {
 void tuck_lease_release(struct tuck_lease *lease) {
     if (!lease)
         return;
-    if (lease->filter)
+    if (lease->map.data)
         (void)unlinkat(lease->dirfd, lease->name, 0);
     let_go(lease);
 }

@@ -6,11 +6,13 @@
 #include "tests/unit/unit.h"
 
 #include "lib/base/digest.h"
+#include "lib/base/thread.h"
 #include "lib/store/drive.h"
 #include "lib/store/lease.h"
 #include "lib/store/object.h"
 #include "lib/store/stage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -323,6 +325,48 @@ static void a_lease_without_a_file_claims_everything(void **state) {
     }
 }
 
+static char *only_file_in(const char *dir) {
+    DIR *names = opendir(dir);
+    char *found = NULL;
+    assert_non_null(names);
+    for (struct dirent *name; (name = readdir(names));)
+        if (name->d_name[0] != '.')
+            assert_true(asprintf(&found, "%s/%s", dir, name->d_name) > 0);
+    (void)closedir(names);
+    assert_non_null(found);
+    return found;
+}
+
+static void *claim_many(void *arg) {
+    for (uint64_t i = 100; i < 200; i++)
+        claim(arg, i);
+    publish(arg, 7);
+    return NULL;
+}
+
+// A drive that fails, or a file that somebody cut off, is a fault in the mapping and SIGBUS.
+static void a_lease_whose_file_breaks_claims_everything_and_kills_nobody(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_lease *lease = take(dir), *other = take(unit_directory());
+    claim(lease, 1);
+    claim(other, 1);
+    assert_false(is_claimed_in(dir, 2));
+    char *path = only_file_in(dir);
+    assert_int_equal(truncate(path, 0), 0);
+    pthread_t thread;
+    assert_int_equal(tuck_thread_start(&thread, claim_many, lease), 0);
+    (void)pthread_join(thread, NULL);
+    (void)claim_many(lease);
+    assert_int_equal(truncate(path, 65536), 0); // as if it had no claims
+    assert_true(is_claimed_in(dir, 1));
+    assert_true(is_claimed_in(dir, 2));
+    tuck_lease_release(lease);
+    assert_false(is_claimed_in(dir, 1));
+    tuck_lease_release(other);
+    free(path);
+}
+
 static void two_collectors_at_once_see_what_one_sees(void **state) {
     (void)state;
     const char *dir = unit_directory();
@@ -520,6 +564,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(a_claim_of_another_process_is_seen_until_it_is_killed, reset_kernel),
     cmocka_unit_test_setup(a_claim_ends_with_its_process, reset_kernel),
     cmocka_unit_test_setup(a_lease_without_a_file_claims_everything, reset_kernel),
+    cmocka_unit_test_setup(a_lease_whose_file_breaks_claims_everything_and_kills_nobody,
+                           reset_kernel),
     cmocka_unit_test_setup(two_collectors_at_once_see_what_one_sees, reset_kernel),
     cmocka_unit_test_setup(foreign_things_among_the_leases_do_no_harm, reset_kernel),
     cmocka_unit_test_setup(a_lease_that_cannot_be_opened_gives_its_descriptor_back, reset_kernel),
