@@ -122,6 +122,10 @@ int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err
     return 0;
 }
 
+int tuck_drive_take_turn(struct tuck_drive *drive, uint64_t wait_ns) {
+    return tuck_lock_file(drive->rootfd, tuck_clock_mono_ns() + wait_ns) < 0 ? TUCK_DRIVE_BUSY : 0;
+}
+
 static int check_owner(struct tuck_drive *drive, struct tuck_error *err) {
     struct stat stat;
     if (fstat(drive->rootfd, &stat) < 0)
