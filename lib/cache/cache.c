@@ -101,10 +101,13 @@ static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
         uint64_t now_ns = tuck_clock_mono_ns();
         int status =
             tuck_index_flush(parts->index, now_ns < deadline_ns ? deadline_ns - now_ns : 0, &why);
-        if (status < 0) {
+        // A drive that takes no writes has its index open for reading only, or had it open before.
+        bool is_readonly = cache->bays.count > 1 && (why.os == EROFS || why.os == EBADF);
+        if (status < 0)
+            tuck_bays__fault(&cache->bays, bay, is_readonly ? EROFS : why.os);
+        // That is told otherwise, and so is a drive that is gone.
+        if (status < 0 && !is_readonly && bay_parts(bay))
             tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, "index/entries", &why);
-            tuck_bays__fault(&cache->bays, bay, why.os);
-        }
         first = first < 0 || status == 0 ? first : status;
     }
     return first;
@@ -180,20 +183,25 @@ static void *run_flusher(void *arg) {
     return NULL;
 }
 
-static void need_flusher(struct tuck_cache *cache) {
-    if (!cache->has_flusher)
+// False if no thread can be had.
+static bool need_flusher(struct tuck_cache *cache) {
+    tuck_lock(&cache->lock);
+    if (!cache->has_flusher && !cache->is_ending)
         cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
+    bool has_flusher = cache->has_flusher;
+    tuck_unlock(&cache->lock);
+    return has_flusher;
 }
 
 // `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow the client down; but not
 // for one that fails: then entries are lost when there is no room any more, and become misses.
 static void order_flush(struct tuck_cache *cache, size_t waiting) {
-    need_flusher(cache);
+    bool has_flusher = need_flusher(cache);
     tuck_lock(&cache->lock);
     cache->dirty++;
     if (cache->dirty == 1 || cache->dirty == FLUSH_COUNT)
         (void)pthread_cond_signal(&cache->wake_flusher);
-    if (waiting >= TUCK_INDEX_DIRTY_MAX / 2 && cache->has_flusher) {
+    if (waiting >= TUCK_INDEX_DIRTY_MAX / 2 && has_flusher) {
         uint64_t deadline_ns = tuck_clock_mono_ns() + 4 * LOCKS_NS;
         for (uint64_t before = cache->flushes;
              cache->flushes == before && !cache->is_flush_failing;)
@@ -201,19 +209,34 @@ static void order_flush(struct tuck_cache *cache, size_t waiting) {
                 break;
     }
     tuck_unlock(&cache->lock);
-    if (!cache->has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
+    if (!has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
         (void)!flush(cache, LOCKS_NS); // no thread could be had
 }
 
-// A drive failed. It is looked at, and tried again on the flusher's thread.
-static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
-    tuck_bays__fault(&cache->bays, bay, os);
-    if (bay_parts(bay))
-        return;
-    need_flusher(cache);
+// There is something to be tried again, on the flusher's thread.
+static void wake_flusher(struct tuck_cache *cache) {
+    (void)need_flusher(cache);
     tuck_lock(&cache->lock);
     (void)pthread_cond_signal(&cache->wake_flusher);
     tuck_unlock(&cache->lock);
+}
+
+// A drive failed. It is looked at.
+static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
+    tuck_bays__fault(&cache->bays, bay, os);
+    if (!bay_parts(bay))
+        wake_flusher(cache);
+}
+
+// Notes how long a small operation took that began then. Returns the time now. Of a single drive nobody
+// has to know.
+static uint64_t note_time(struct tuck_cache *cache, struct bay *bay, uint64_t began_ns) {
+    if (cache->bays.count < 2)
+        return 0;
+    uint64_t now_ns = tuck_clock_mono_ns();
+    if (began_ns > 0)
+        tuck_bays__took(&cache->bays, bay, now_ns - began_ns);
+    return now_ns;
 }
 
 static void end_threads(struct tuck_cache *cache) {
@@ -233,6 +256,7 @@ static void end_threads(struct tuck_cache *cache) {
 void tuck_cache_end(struct tuck_cache *cache) {
     end_threads(cache);
     bool is_flushed = !cache->has_recorded || flush(cache, END_NS) == 0;
+    tuck_bays__end(&cache->bays);
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
@@ -243,7 +267,6 @@ void tuck_cache_end(struct tuck_cache *cache) {
         }
         tuck_bay__add_up(bay);
     }
-    tuck_bays__leave_word(&cache->bays);
 }
 
 static int sync_file_system(int fd) {
@@ -311,11 +334,13 @@ struct found {
 static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
                  struct found *ret_found) {
     ret_found->bay = NULL;
+    uint64_t at_ns = note_time(cache, NULL, 0);
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
         struct tuck_entry entry;
         int status = parts ? tuck_index_find(parts->index, action, &entry) : TUCK_INDEX_ABSENT;
+        at_ns = note_time(cache, bay, at_ns);
         if (status < 0)
             report_fault(cache, bay, EIO);
         if (status == 0 && (!ret_found->bay || entry.put_ns > ret_found->entry.put_ns))
@@ -353,7 +378,9 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
     *ret_bay = found.bay;
     tuck_bay__claim(found.parts, &entry->output);
     tuck_object_path(found.parts->drive, &entry->output, hit->path);
+    uint64_t at_ns = note_time(cache, NULL, 0);
     int status = tuck_object_check(hit->path, entry->size, &tag);
+    (void)note_time(cache, found.bay, at_ns);
     if (status < 0)
         report_fault(cache, found.bay, EIO);
     if (status != 0)
@@ -410,11 +437,6 @@ int tuck_cache_get_slowly(struct tuck_cache *cache, const struct tuck_action_id 
 
 // --- Put -----------------------------------------------------------------------------------------
 
-static bool takes_puts(struct bay *bay) {
-    uint64_t until_ns = __atomic_load_n(&bay->readonly_until_ns, __ATOMIC_RELAXED);
-    return bay_parts(bay) && (until_ns == 0 || tuck_clock_mono_ns() >= until_ns);
-}
-
 // The drives in the order in which they are to be tried: as placed, those without room last.
 static void find_places(struct tuck_put *put) {
     struct bays *bays = &put->cache->bays;
@@ -423,7 +445,8 @@ static void find_places(struct tuck_put *put) {
     for (int full = 0; full < 2; full++)
         for (size_t i = 0; i < bays->count; i++) {
             struct bay *bay = &bays->bay[order[i]];
-            if (takes_puts(bay) && __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
+            if (tuck_bays__takes_puts(bays, bay) &&
+                __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
                 put->place[put->place_count++] = order[i];
         }
 }
@@ -444,6 +467,7 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_cache *cache = put->cache;
     struct tuck_error err = {0};
     put->bay = NULL;
+    wake_flusher(cache);   // which tries the drives again that are offline
     if (put->is_private) { // it was there already
         fail_put(put, why->code, why);
         return;
@@ -467,6 +491,9 @@ static void blame(struct tuck_put *put, struct bay *bay, const struct tuck_error
         __atomic_store_n(&bay->is_full, true, __ATOMIC_RELAXED);
     else if (tuck_object_is_fault(why->os))
         report_fault(put->cache, bay, why->os);
+    else if (why->os ==
+             ENOENT) // where directories are made as they are needed: its root was removed
+        report_fault(put->cache, bay, ESTALE);
 }
 
 // The next place that takes the body, with what was staged of it so far. `why` is what the last one failed with.
@@ -480,7 +507,11 @@ static void go_on(struct tuck_put *put, const struct tuck_error *why) {
         struct tuck_error failed = {0};
         if (!parts)
             continue; // it went offline meanwhile
-        if (open_stage(put, parts->drive, &failed) == 0) {
+        uint64_t at_ns = note_time(put->cache, NULL, 0);
+        int status = open_stage(put, parts->drive, &failed);
+        if (put->size <= STAGE_AT)
+            (void)note_time(put->cache, bay, at_ns);
+        if (status == 0) {
             put->bay = bay;
             put->parts = parts;
             return;
@@ -512,9 +543,15 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
 }
 
 static bool is_present(struct tuck_put *put) {
-    for (size_t i = 0; i < put->place_count; i++)
-        if (is_on(put, &put->cache->bays.bay[put->place[i]], i == 0))
+    uint64_t at_ns = note_time(put->cache, NULL, 0);
+    for (size_t i = 0; i < put->place_count; i++) {
+        struct bay *bay = &put->cache->bays.bay[put->place[i]];
+        bool is_found = is_on(put, bay, i == 0);
+        if (put->size <= STAGE_AT) // a larger one may have been hashed
+            at_ns = note_time(put->cache, bay, at_ns);
+        if (is_found)
             return true;
+    }
     return false;
 }
 
@@ -658,8 +695,11 @@ static void store(struct tuck_put *put, struct tuck_hit *hit) {
     entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
     while (put->is_present || put->stage) {
         struct tuck_error why = {0};
+        uint64_t at_ns = put->bay ? note_time(cache, NULL, 0) : 0;
         int status =
             put->is_present ? 0 : tuck_stage_commit(&put->stage, &put->tag, &put->is_new, &why);
+        if (put->bay)
+            (void)note_time(cache, put->bay, at_ns);
         entry.file_tag = put->tag;
         if (status == 0 && put->bay)
             status = record_on_drive(put, &entry, &why);

@@ -31,10 +31,8 @@ struct tuck_cache {
     bool is_flush_failing; // the last one did
     bool is_ending;
     bool has_collector; // a collection runs on its thread, or did
-
-    /* owned by the reader */
-    pthread_t flusher;
     bool has_flusher;
+    pthread_t flusher;
 
     /* owned by the flusher, which starts it */
     pthread_t collector;

@@ -12,6 +12,7 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 
 #define DAY_S    86400
 #define ROOT_MAX 4000 // bytes of a root's path
@@ -351,6 +352,11 @@ int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error *err) {
 int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                      struct tuck_error *err) {
     return tuck_space_read(drive->rootfd, ret_space, err);
+}
+
+bool tuck_drive_is_readonly(struct tuck_drive *drive) {
+    struct statvfs found;
+    return fstatvfs(drive->rootfd, &found) == 0 && (found.f_flag & ST_RDONLY);
 }
 
 int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {

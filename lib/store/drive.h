@@ -72,6 +72,9 @@ TUCK_CHECKED int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error
 TUCK_CHECKED int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                                   struct tuck_error *err);
 
+/** Whether its file system takes no writes, as far as it says. */
+bool tuck_drive_is_readonly(struct tuck_drive *drive);
+
 /** Whether the drive is still there and answers: its directory is the one that was opened, and can be
  * read and written. Blocks on it. 0, or why not. */
 TUCK_CHECKED int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err);
