@@ -103,7 +103,8 @@ void kernel_fill(const char *path) {
 int (*kernel_hook)(const char *path, bool is_writing);
 
 static bool is_refused(const char *path, bool is_writing) {
-    int failed = kernel_hook ? kernel_hook(path, is_writing) : 0;
+    int (*hook)(const char *, bool) = __atomic_load_n(&kernel_hook, __ATOMIC_RELAXED);
+    int failed = hook ? hook(path, is_writing) : 0;
     errno = failed ? failed : errno;
     return failed != 0;
 }
@@ -287,7 +288,7 @@ struct cache_world cache_world_new(void) {
     assert_int_equal(setenv("TMPDIR", world.tmp, 1), 0);
     memset(events, 0, sizeof(events));
     memset(last_event, 0, sizeof(last_event));
-    kernel_hook = NULL;
+    __atomic_store_n(&kernel_hook, NULL, __ATOMIC_RELAXED);
     kernel_fill(NULL);
     kernel_break_syncs(false);
     kernel_pretend_boot(0);

@@ -189,7 +189,7 @@ static void add(const char *path, enum fault_kind kind, int os, uint64_t ns) {
     fault->os = os;
     fault->ns = ns;
     (void)pthread_mutex_unlock(&lock);
-    kernel_hook = hook;
+    __atomic_store_n(&kernel_hook, hook, __ATOMIC_RELAXED);
 }
 
 void faults_add(const char *path, enum fault_kind kind, int os) {
@@ -218,7 +218,7 @@ unsigned faults_touches(const char *path) {
     unsigned count = 0;
     size_t at = 0;
     char real[4200];
-    kernel_hook = hook;
+    __atomic_store_n(&kernel_hook, hook, __ATOMIC_RELAXED);
     resolve(path, real);
     (void)pthread_mutex_lock(&lock);
     while (at < watched_count && strcmp(watched[at].path, real) != 0)
