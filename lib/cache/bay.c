@@ -218,7 +218,8 @@ static int open_outages(struct bays *bays, const char *gocache, struct tuck_erro
 }
 
 static void leave_word(struct bays *bays) {
-    if (!bays->outages_path || !__atomic_load_n(&bays->has_new_outages, __ATOMIC_RELAXED))
+    if (!bays->outages_path ||
+        !__atomic_exchange_n(&bays->has_new_outages, false, __ATOMIC_RELAXED))
         return;
     (void)tuck_table_sweep(bays->outages, SIZE_MAX);
     if (tuck_table_count(bays->outages) == 0) {
@@ -249,6 +250,15 @@ static void emit(struct bays *bays, enum tuck_event_kind kind, size_t place,
 
 static void note_readonly(struct bay *bay, uint64_t until_ns) {
     __atomic_store_n(&bay->readonly_until_ns, until_ns, __ATOMIC_RELAXED);
+}
+
+static void tell_readonly(struct bays *bays, struct bay *bay) {
+    struct tuck_error why;
+    if (bays->count == 1 || // of which it is told where its puts go
+        __atomic_exchange_n(&bay->has_told_readonly, true, __ATOMIC_RELAXED))
+        return;
+    (void)tuck_fail(&why, TUCK_EACCESS, "%s", strerror(EROFS));
+    emit(bays, TUCK_EVENT_DRIVE_READONLY, bay->number, &why);
 }
 
 static size_t count_online(struct bays *bays) {
@@ -379,6 +389,7 @@ int tuck_bays__open(struct bays *bays, const struct tuck_cache_options *options,
 }
 
 void tuck_bays__close(struct bays *bays) {
+    leave_word(bays); // of what happened after the end
     for (size_t i = 0; i < bays->count; i++)
         for (struct bay_parts *parts = bays->bay[i].retired, *next; parts; parts = next) {
             next = parts->retired;
@@ -398,6 +409,7 @@ void tuck_bays__fault(struct bays *bays, struct bay *bay, int os) {
         return;
     if (os == EROFS) { // what is on it can be had
         note_readonly(bay, tuck_clock_mono_ns() + READONLY_NS);
+        tell_readonly(bays, bay);
         return;
     }
     // One file that cannot be read is no reason to do without all others.
@@ -433,12 +445,7 @@ bool tuck_bays__takes_puts(struct bays *bays, struct bay *bay) {
         }
         note_readonly(bay, tuck_clock_mono_ns() + READONLY_NS);
     }
-    if (bays->count > 1 && !bay->has_told_readonly) {
-        struct tuck_error why;
-        (void)tuck_fail_os(&why, EROFS, "it takes none");
-        emit(bays, TUCK_EVENT_DRIVE_READONLY, bay->number, &why);
-        bay->has_told_readonly = true;
-    }
+    tell_readonly(bays, bay);
     return false;
 }
 

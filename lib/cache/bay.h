@@ -46,7 +46,7 @@ struct bay {
     struct tuck_counters counters; /* atomic: of this process, not yet added to the drive's */
     bool is_full;                  /* atomic: below the floor of free space, or out of it */
     uint64_t readonly_until_ns;    /* atomic: until then (monotonic) it takes nothing; 0: it does */
-    bool has_told_readonly;        /* owned by the reader */
+    bool has_told_readonly;        /* atomic */
     bool is_refused;               /* const after opening: it has no place in the set */
     unsigned faults;               /* atomic: errors that a look at the drive did not confirm */
     unsigned slow_count;           /* atomic: operations that took long, */
