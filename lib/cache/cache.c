@@ -88,6 +88,12 @@ struct tuck_counters *tuck_cache_counters(struct tuck_cache *cache) {
 
 // --- Flusher -------------------------------------------------------------------------------------
 
+// Looks at a drive on which something failed.
+static void report_error(struct tuck_cache *cache, struct bay *bay, int os) {
+    // Directories are made as they are needed: where that is not possible the root was removed.
+    tuck_bays__fault(&cache->bays, bay, os == ENOENT ? ESTALE : os);
+}
+
 // Writes what is dirty on every drive. 0, or what the first failed with, or TUCK_INDEX_BUSY.
 static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
     uint64_t deadline_ns = tuck_clock_mono_ns() + wait_ns;
@@ -104,7 +110,7 @@ static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
         // A drive that takes no writes has its index open for reading only, or had it open before.
         bool is_readonly = cache->bays.count > 1 && (why.os == EROFS || why.os == EBADF);
         if (status < 0)
-            tuck_bays__fault(&cache->bays, bay, is_readonly ? EROFS : why.os);
+            report_error(cache, bay, is_readonly ? EROFS : why.os);
         // That is told otherwise, and so is a drive that is gone.
         if (status < 0 && !is_readonly && bay_parts(bay))
             tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, "index/entries", &why);
@@ -223,7 +229,7 @@ static void wake_flusher(struct tuck_cache *cache) {
 
 // A drive failed. It is looked at.
 static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
-    tuck_bays__fault(&cache->bays, bay, os);
+    report_error(cache, bay, os);
     if (!bay_parts(bay))
         wake_flusher(cache);
 }
@@ -263,7 +269,8 @@ void tuck_cache_end(struct tuck_cache *cache) {
         size_t lost = parts && !is_flushed ? tuck_index_spool(parts->index) : 0;
         if (lost > 0) {
             tuck_count(&bay->counters, TUCK_COUNT_entries_lost, lost);
-            tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
+            if (tuck_bays__takes_puts(&cache->bays, bay)) // else that is told
+                tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
         }
         tuck_bay__add_up(bay);
     }
