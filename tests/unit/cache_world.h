@@ -91,7 +91,7 @@ bool calls_wait(enum call call, size_t count);
 /** Writes below this path fail for lack of space, NULL: none does. */
 void kernel_fill(const char *path);
 
-/** Asked before each of these calls and those of drive_faults.c, with the path that is meant: an errno that it fails
+/** Asked before each of these calls and those of drives_world.c, with the path that is meant: an errno that it fails
  * with, or 0. NULL: nobody is asked. Atomic. */
 extern int (*kernel_hook)(const char *path, bool is_writing);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "tests/unit/drive_faults.h"
+#include "tests/unit/drives_world.h"
 
 #include "lib/base/clock.h"
 
@@ -250,4 +250,97 @@ int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attribute
 
 void faults_forbid_threads(bool do_forbid) {
     has_no_threads = do_forbid;
+}
+
+int faults_teardown(void **state) {
+    (void)state;
+    faults_mend(NULL);
+    kernel_hook = NULL;
+    return 0;
+}
+
+// --- Worlds --------------------------------------------------------------------------------------
+
+struct cache_world drives_world_new(size_t drive_count) {
+    struct cache_world world = cache_world_new();
+    const char *top = unit_directory();
+    faults_mend(NULL);
+    faults_forbid_threads(true);
+    for (size_t i = 0; i < drive_count; i++) {
+        char name[24];
+        (void)snprintf(name, sizeof(name), "d%zu", i);
+        world.drives[i] = unit_path(top, name);
+        assert_int_equal(faults_touches(world.drives[i]), 0); // watched from now on
+    }
+    world.drive_count = drive_count;
+    return world;
+}
+
+size_t home_of(const struct cache_world *world, const struct body *body) {
+    return (size_t)tuck_place_crcmod(body->output.bytes, TUCK_ID_BYTES, (int)world->drive_count);
+}
+
+struct body body_for(const struct cache_world *world, size_t drive, uint64_t number, size_t len) {
+    for (uint64_t i = 0;; i++) {
+        struct body body = body_of(number * 1000003 + i, len);
+        if (home_of(world, &body) == drive)
+            return body;
+        free(body.data);
+    }
+}
+
+size_t drive_of(const struct cache_world *world, const struct tuck_hit *hit) {
+    char *real = realpath(hit->path, NULL);
+    assert_non_null(real);
+    size_t drive = 0;
+    while (drive < world->drive_count &&
+           strncmp(real, world->drives[drive], strlen(world->drives[drive])) != 0)
+        drive++;
+    if (drive == world->drive_count) {
+        assert_int_equal(strncmp(real, world->tmp, strlen(world->tmp)), 0);
+        drive = PRIVATE;
+    }
+    free(real);
+    return drive;
+}
+
+size_t put_on(const struct cache_world *world, struct tuck_cache *cache, uint64_t action,
+              const struct body *body) {
+    struct tuck_hit hit = put(cache, action, body);
+    return drive_of(world, &hit);
+}
+
+unsigned count_objects(const char *drive) {
+    unsigned count = 0;
+    for (int byte = 0; byte < 256; byte++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "objects/%02x", byte);
+        int names = unit_count_names(unit_path(drive, name));
+        count += names > 0 ? (unsigned)names : 0;
+    }
+    return count;
+}
+
+void move_clocks(uint64_t by_ns) {
+    tuck_clock_shift((int64_t)by_ns);
+    tuck_clock_shift_mono(by_ns);
+}
+
+void try_again(struct tuck_cache *cache) {
+    tuck_bays__try_again(&cache->bays);
+}
+
+bool is_online(struct tuck_cache *cache, size_t drive) {
+    return bay_parts(&cache->bays.bay[drive]) != NULL;
+}
+
+struct tuck_cache_stats *read_stats(const struct cache_world *world) {
+    struct tuck_cache *cache = cache_open_for_admin(world, NULL);
+    struct tuck_cache_stats *stats = calloc(1, sizeof(*stats));
+    assert_non_null(cache);
+    assert_non_null(stats);
+    assert_int_equal(tuck_cache_stats(cache, stats, NULL), 0);
+    tuck_cache_end(cache);
+    tuck_cache_close(cache);
+    return stats;
 }
