@@ -280,16 +280,19 @@ static int remove_tree(const char *path) {
 
 static void a_drive_that_was_removed_is_noticed_and_begun_anew(void **state) {
     (void)state;
-    for (int way = 0; way < 2; way++) {
+    for (int way = 0; way < 3; way++) {
         struct cache_world world = drives_world_new(2);
         struct tuck_cache *cache = cache_open(&world, TUCK_LAZY);
         struct body before = body_for(&world, 0, 1, SMALL), large = body_for(&world, 0, 2, LARGE),
-                    after = body_for(&world, 0, 3, SMALL);
+                    after = body_for(&world, 0, 3, SMALL),
+                    elsewhere = body_for(&world, 0, 4, SMALL);
         (void)put(cache, 1, &before);
         (void)put(cache, 4, &large);
         assert_int_equal(remove_tree(world.drives[0]), 0);
         if (way == 1)
             assert_int_equal(mkdir(world.drives[0], 0700), 0); // as where something was mounted
+        if (way == 2) // in a directory that is not held open
+            assert_int_equal(put_on(&world, cache, 4, &elsewhere), 1);
         assert_int_equal(put_on(&world, cache, 1, &before), 1);
         assert_int_equal(put_on(&world, cache, 2, &large), 1);
         assert_false(is_online(cache, 0));
@@ -311,7 +314,21 @@ static void a_drive_that_was_removed_is_noticed_and_begun_anew(void **state) {
         free(before.data);
         free(large.data);
         free(after.data);
+        free(elsewhere.data);
     }
+}
+
+static void a_drive_that_was_removed_is_noticed_by_the_flush_as_well(void **state) {
+    (void)state;
+    struct cache_world world = drives_world_new(2);
+    struct tuck_cache *cache = cache_open(&world, TUCK_LAZY);
+    struct body body = body_for(&world, 0, 1, SMALL);
+    (void)put(cache, 1, &body); // dirty: there is no flusher
+    assert_int_equal(remove_tree(world.drives[0]), 0);
+    cache_end(cache);
+    assert_int_equal(events_of(TUCK_EVENT_DRIVE_OFFLINE), 1);
+    assert_int_equal(events_of(TUCK_EVENT_ENTRIES_LOST), 0);
+    free(body.data);
 }
 
 // --- Back-off ------------------------------------------------------------------------------------
@@ -690,6 +707,7 @@ int main(int argc, char **argv) {
         TEST(a_cache_none_of_whose_drives_can_be_used_is_told_of_once),
         TEST(a_list_that_does_not_fit_is_told_of_once_and_what_can_serve_does),
         TEST(a_drive_that_was_removed_is_noticed_and_begun_anew),
+        TEST(a_drive_that_was_removed_is_noticed_by_the_flush_as_well),
         TEST(a_drive_is_left_alone_twice_as_long_each_time_up_to_five_minutes),
         TEST(an_outage_is_remembered_by_the_next_helper_and_goes_on_doubling),
         TEST(a_drive_that_fails_soon_after_it_came_back_is_left_alone_longer),
