@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-#define FORMAT_ROOM 131072U // the longest that tuck writes: 64 mount points, six characters for one
+#define FORMAT_ROOM 114688U // the longest that tuck writes: 64 mount points, six characters for one
 #define JUDGE_MAX   5       // another process may be making or changing the same set
 #define TURN_NS     TUCK_NS_PER_S // how long it is waited for
 
