@@ -190,6 +190,15 @@ static int act(const struct tuck_settings *settings, struct tuck_set *set, const
     return status == TUCK_EXIT_DONE ? change(set, &list, wanted) : status;
 }
 
+// Helpers that leave a drive alone for a while because it failed learn that it is back.
+static void tell_helpers(const struct tuck_settings *settings) {
+    struct tuck_cache *cache = NULL;
+    struct tuck_cache_options options = tuck_settings_cache(settings);
+    options.must_exist = true;
+    if (tuck_cache_open(&options, &cache, NULL) == 0)
+        tuck_command_close(cache);
+}
+
 int tuck_command_drive(int argc, char **argv) {
     struct tuck_settings settings = {0};
     struct tuck_set *set = NULL;
@@ -215,6 +224,8 @@ int tuck_command_drive(int argc, char **argv) {
             status = act(&settings, set, placement, argc, argv);
         else if (!show(&settings, set) || opened == TUCK_SET_REFUSED)
             status = TUCK_EXIT_FOUND;
+        if (opened == 0 && is_list)
+            tell_helpers(&settings);
     }
     tuck_set_close(set);
     tuck_settings_fini(&settings);

@@ -327,14 +327,15 @@ static void tell_opened(struct bays *bays, bool is_refused, const struct tuck_er
         if (bay_parts(&bays->bay[i]) || bays->bay[i].is_refused || is_known[i])
             continue;
         struct outage outage;
-        note_outage(bays, i, FIRST_SPAN_NS, !find_outage(bays, i, OUTAGE_LATELY, &outage));
+        if (!is_left_alone(bays, i)) // a look at it prolongs nothing
+            note_outage(bays, i, FIRST_SPAN_NS, !find_outage(bays, i, OUTAGE_LATELY, &outage));
         if (count_online(bays) > 0)
             emit(bays, TUCK_EVENT_DRIVE_OFFLINE, i, &whys[i]);
     }
 }
 
-static int open_bays(struct bays *bays, bool is_refused, const struct tuck_error *set_why,
-                     struct tuck_error *err) {
+static int open_bays(struct bays *bays, bool may_leave_alone, bool is_refused,
+                     const struct tuck_error *set_why, struct tuck_error *err) {
     TUCK_CLEANUP(tuck_free)
     struct tuck_error *whys = calloc(bays->count, sizeof(*whys));
     bool is_known[TUCK_DRIVES_MAX], is_slow[TUCK_DRIVES_MAX];
@@ -343,7 +344,7 @@ static int open_bays(struct bays *bays, bool is_refused, const struct tuck_error
     for (size_t i = 0; i < bays->count; i++) {
         struct tuck_drive *drive = tuck_set_drive(bays->set, i, &whys[i]);
         int status = drive ? open_bay(bays, i, drive, true, &whys[i]) : TUCK_EIO;
-        is_known[i] = !drive && is_left_alone(bays, i);
+        is_known[i] = !drive && may_leave_alone && is_left_alone(bays, i);
         is_slow[i] = status == BAY_SLOW;
         if (status < 0)
             continue;
@@ -382,7 +383,7 @@ int tuck_bays__open(struct bays *bays, const struct tuck_cache_options *options,
     if (status == TUCK_SET_REFUSED && options->must_exist)
         status = why.code;
     if (status >= 0)
-        return open_bays(bays, status == TUCK_SET_REFUSED, &why, err);
+        return open_bays(bays, !options->must_exist, status == TUCK_SET_REFUSED, &why, err);
     if (err)
         *err = why;
     return status;

@@ -108,7 +108,8 @@ static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
         int status =
             tuck_index_flush(parts->index, now_ns < deadline_ns ? deadline_ns - now_ns : 0, &why);
         // A drive that takes no writes has its index open for reading only, or had it open before.
-        bool is_readonly = cache->bays.count > 1 && (why.os == EROFS || why.os == EBADF);
+        bool is_readonly =
+            status < 0 && cache->bays.count > 1 && (why.os == EROFS || why.os == EBADF);
         if (status < 0)
             report_error(cache, bay, is_readonly ? EROFS : why.os);
         // That is told otherwise, and so is a drive that is gone.
@@ -487,8 +488,9 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
         fail_put(put, status, &err);
         return;
     }
-    // A cache without any drive was reported when it was opened.
-    if (why->text[0] && !cache->has_told_spare)
+    // A cache without any drive was reported, when it was opened or when it lost its only one.
+    bool is_told = cache->bays.count == 1 && !bay_parts(&cache->bays.bay[0]);
+    if (why->text[0] && !is_told && !cache->has_told_spare)
         tuck_emit(cache->sink, TUCK_EVENT_PUT_ELSEWHERE, tuck_drive_shown_root(cache->spare), why);
     cache->has_told_spare = true;
 }
@@ -496,11 +498,8 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
 static void blame(struct tuck_put *put, struct bay *bay, const struct tuck_error *why) {
     if (why->code == TUCK_ENOSPACE)
         __atomic_store_n(&bay->is_full, true, __ATOMIC_RELAXED);
-    else if (tuck_object_is_fault(why->os))
+    else
         report_fault(put->cache, bay, why->os);
-    else if (why->os ==
-             ENOENT) // where directories are made as they are needed: its root was removed
-        report_fault(put->cache, bay, ESTALE);
 }
 
 // The next place that takes the body, with what was staged of it so far. `why` is what the last one failed with.

@@ -69,8 +69,8 @@ def told(helper, place, gone, words, lines=1):
 
 def served_again(place, bodies, where, returned):
     """After tuck drive has seen the drive, a helper has all of it, from where it was."""
-    assert not (said := place.tuck("stats").stderr), said
-    assert "not in use" not in place.tuck("drive").stdout
+    done = place.tuck("drive")
+    assert done.stderr == "" and "not in use" not in done.stdout, done
     with place.helper() as helper:
         found = place.where(helper, bodies)
         assert helper.finish() == 0 and not complaints(helper), helper.stderr_raw

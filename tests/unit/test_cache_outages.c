@@ -475,7 +475,9 @@ static void a_subcommand_tries_every_drive_and_ends_its_outage(void **state) {
         move_clocks((1 << i) * TUCK_NS_PER_S);
     }
     cache_end(cache_open(&world, TUCK_LAZY));
+    unsigned told = events_of(TUCK_EVENT_DRIVE_OFFLINE);
     struct tuck_cache_stats *stats = read_stats(&world);
+    assert_int_equal(events_of(TUCK_EVENT_DRIVE_OFFLINE), told + 1);
     assert_non_null(strstr(stats->drive[1].why, "Input/output error"));
     assert_string_equal(stats->drive[0].why, "");
     free(stats);
