@@ -94,7 +94,10 @@ static const struct {
     [TUCK_EVENT_SET_REFUSED] = {"the drives are not the set that they were",
                                 "those that can serve do; nothing is lost"},
     [TUCK_EVENT_DRIVE_OFFLINE] = {"does without the drive",
-                                  "the build goes on with the others; it is tried again by itself"},
+                                  "the build goes on with the others; it is tried again by itself, "
+                                  "and tuck drive shows all of them"},
+    [TUCK_EVENT_DRIVE_READONLY] = {"writes nothing to the drive",
+                                   "what is on it serves, new outputs go to the others"},
     [TUCK_EVENT_DRIVE_ONLINE] = {"uses the drive again", "what is on it serves again"},
     [TUCK_EVENT_DRIVE_HEALED] = {"took the empty directory for a drive of the set",
                                  "it fills up again; if it should not be empty, look at it"},

@@ -12,6 +12,7 @@ enum tuck_lock_rank {
     TUCK_RANK_SERVE = 1, // serve: slow queue
     TUCK_RANK_CACHE,     // cache: flusher's orders
     TUCK_RANK_LEASE,     // cache: the lease of a drive
+    TUCK_RANK_SET,       // store: which drives are open, and what is known of the set
     TUCK_RANK_LRU,       // lru: the caches of one group
     TUCK_RANK_INDEX,     // index: super page, spools
     TUCK_RANK_TABLE,     // table: its items; never while a loader or a callback runs

@@ -31,10 +31,8 @@ struct tuck_cache {
     bool is_flush_failing; // the last one did
     bool is_ending;
     bool is_collector_done;
-
-    /* owned by the reader */
-    pthread_t flusher;
     bool has_flusher;
+    pthread_t flusher;
 
     /* owned by the flusher, which starts it, then by who ends */
     pthread_t collector;
