@@ -8,6 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/serve/serve.h"
+#include "lib/serve/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +118,15 @@ static void read_settings(struct tuck_settings *settings, int argc, char **argv)
     log_fd = fd;
 }
 
+static struct tuck_trace *open_trace(const struct tuck_settings *settings) {
+    struct tuck_trace *trace = NULL;
+    struct tuck_error err = {0};
+    const char *path = settings->value[TUCK_SETTING_trace];
+    if (path && tuck_trace_open(path, settings->has_trace_bodies, &trace, &err) < 0)
+        report_line(err.text);
+    return trace;
+}
+
 static int serve(int out, int argc, char **argv) {
     struct tuck_settings settings = {0};
     struct tuck_event_sink sink = {.emit = emit};
@@ -126,12 +136,17 @@ static int serve(int out, int argc, char **argv) {
     read_settings(&settings, argc, argv);
     struct tuck_cache_options options = tuck_settings_cache(&settings);
     options.sink = &sink;
+    struct tuck_trace *trace = open_trace(&settings);
     int status = tuck_cache_open(&options, &cache, &err);
     if (status == 0)
-        status = tuck_serve(cache, &(struct tuck_serve_options){.in = 0, .out = out, .stop = &stop},
-                            &err);
+        status = tuck_serve(
+            cache, &(struct tuck_serve_options){.in = 0, .out = out, .stop = &stop, .trace = trace},
+            &err);
     else
         (void)close(out);
+    struct tuck_error lost = {0};
+    if (tuck_trace_close(trace, &lost) < 0)
+        report_line(lost.text);
     if (status < 0) {
         char text[400];
         (void)snprintf(text, sizeof(text), "%s%s", err.text,

@@ -394,6 +394,13 @@ static void read_keep(struct tuck_settings *settings) {
     }
 }
 
+static void read_trace_bodies(struct tuck_settings *settings) {
+    const char *text = text_of(settings, TUCK_SETTING_trace_bodies, "no");
+    settings->has_trace_bodies = text && strcmp(text, "yes") == 0;
+    if (text && !settings->has_trace_bodies && strcmp(text, "no") != 0)
+        refuse(settings, TUCK_SETTING_trace_bodies, "it can be yes or no", "no");
+}
+
 static int read_drives(struct tuck_settings *settings, struct tuck_error *err) {
     struct tuck_error why = {0};
     const char *text = settings->value[TUCK_SETTING_drives];
@@ -432,6 +439,7 @@ int tuck_settings_complete(struct tuck_settings *settings, struct tuck_error *er
     read_shares(settings);
     read_watermarks(settings);
     read_keep(settings);
+    read_trace_bodies(settings);
     find_gocache(settings);
     int status = *dir ? 0 : find_dir(settings, err);
     if (status < 0 && !settings->value[TUCK_SETTING_drives])

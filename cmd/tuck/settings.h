@@ -19,7 +19,9 @@
     X(watermark_low, "percent of the quota where it ends (default: 80)")                           \
     X(keep, "how long what was used is kept if the quota allows it (default: 1d)")                 \
     X(durability, "lazy, batch or strict: what a power cut may cost (default: lazy)")              \
-    X(log, "append events to this file instead of stderr")
+    X(log, "append events to this file instead of stderr")                                         \
+    X(trace, "append each conversation to this file, for tuck-conform replay")                     \
+    X(trace_bodies, "yes or no: record bodies too (default: no)")
 
 enum tuck_setting {
 #define X(name, help) TUCK_SETTING_##name,
@@ -35,6 +37,7 @@ struct tuck_settings {
     enum tuck_durability durability;     // read from its text
     struct tuck_drives drives;           // owned; read from theirs, or of the one directory
     struct tuck_bound bound;             // read from theirs
+    bool has_trace_bodies;               // read from its text
     unsigned problems;                   // how many were reported
     void (*report)(const char *problem); // each, as one line without its end
 };

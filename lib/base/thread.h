@@ -16,6 +16,7 @@ enum tuck_lock_rank {
     TUCK_RANK_INDEX,     // index: super page, spools
     TUCK_RANK_TABLE,     // table: its items; never while a loader or a callback runs
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
+    TUCK_RANK_TRACE,     // serve: the recorded conversation
 };
 
 struct tuck_mutex {

@@ -330,8 +330,9 @@ static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
     return ret_found->bay != NULL;
 }
 
-static int verify(struct tuck_cache *cache, const struct found *found, uint32_t tag) {
-    int status = tuck_objects_verify(found->parts->objects, &found->entry.output, tag);
+static int verify(struct tuck_cache *cache, struct found *found) {
+    int status =
+        tuck_objects_verify(found->parts->objects, &found->entry.output, &found->entry.file_tag);
     if (status == TUCK_OBJECT_DAMAGED) {
         char path[TUCK_OBJECT_PATH_ROOM];
         tuck_bay__count_removals(found->bay, NULL);
@@ -366,7 +367,7 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
     if (!is_trusted && !tuck_objects_knows(found.parts->objects, &entry->output, tag)) {
         if (!may_be_slow && entry->size > SLOW_BYTES)
             return TUCK_CACHE_SLOW;
-        if (verify(cache, &found, tag) != 0)
+        if (verify(cache, &found) != 0)
             return TUCK_CACHE_MISS;
     }
     uint32_t now_s = (uint32_t)(tuck_clock_wall_ns() / TUCK_NS_PER_S);
@@ -510,7 +511,7 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
     tuck_bay__claim(parts, &put->output);
     if (tuck_object_check(path, put->size, &put->tag) != 0 ||
         (!tuck_objects_knows(parts->objects, &put->output, put->tag) &&
-         tuck_objects_verify(parts->objects, &put->output, put->tag) != 0))
+         tuck_objects_verify(parts->objects, &put->output, &put->tag) != 0))
         return false;
     put->bay = bay;
     put->parts = parts;

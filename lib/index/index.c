@@ -274,11 +274,17 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index) {
 
 // --- Entries -------------------------------------------------------------------------------------
 
+// One at least: another thread may have flushed the one that was made dirty just now.
+static size_t count_dirty(const struct tuck_index *index) {
+    size_t count = tuck_lru_dirty_count(index->entries);
+    return count ? count : 1;
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
     if (make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX, NULL))
-        return tuck_lru_dirty_count(index->entries);
+        return count_dirty(index);
     tuck_emit(index->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
     return 0;
 }
@@ -288,7 +294,7 @@ size_t tuck_index_touch(struct tuck_index *index, const struct tuck_action_id *a
     struct waiting item = {.kind = WRITE_TOUCH, .is_known_good = is_verified, .entry = *entry};
     if (!make_dirty(index, action, &item, TUCK_INDEX_DIRTY_MAX / 2, NULL)) // puts need the room
         return 0;
-    return tuck_lru_dirty_count(index->entries);
+    return count_dirty(index);
 }
 
 int tuck_index_remove(struct tuck_index *index, const struct tuck_action_id *action,
@@ -563,17 +569,14 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
 
 // --- Sums ----------------------------------------------------------------------------------------
 
-void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums) {
-    tuck_index__sums_read(index->file.fd, ret_sums);
-}
-
-void tuck_index_sums_with(struct tuck_index *index,
-                          void (*add)(void *arg, struct tuck_index_sums *sums), void *arg,
-                          struct tuck_index_sums *ret_sums) {
+void tuck_index_sums(struct tuck_index *index,
+                     void (*add)(void *arg, struct tuck_index_sums *sums), void *arg,
+                     struct tuck_index_sums *ret_sums) {
     TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     (void)!tuck_index__file_lock_sums(&index->file, tuck_clock_mono_ns() + SUMS_NS, &fd);
     tuck_index__sums_read(fd >= 0 ? fd : index->file.fd, ret_sums);
-    add(arg, ret_sums); // the lock goes with the descriptor
+    if (add)
+        add(arg, ret_sums); // the lock goes with the descriptor
 }
 
 int tuck_index_change_sums(struct tuck_index *index,

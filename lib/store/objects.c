@@ -5,7 +5,8 @@
 #include "lib/store/object.h"
 #include "lib/store/lease.h"
 
-#define KNOWN 8192U // objects whose hash is remembered
+#define KNOWN      8192U // objects whose hash is remembered
+#define VERIFY_MAX 3     // a file that is touched while it is hashed is hashed again
 
 struct known {
     uint64_t size;
@@ -139,16 +140,18 @@ static enum tuck_lru_verdict forget_clean(void *arg, void *value, enum tuck_lru_
 }
 
 int tuck_objects_verify(struct tuck_objects *objects, const struct tuck_output_id *output,
-                        uint32_t tag) {
+                        uint32_t *tag) {
     struct known known;
-    int status = 0;
-    for (int attempt = 0; attempt < 2; attempt++) {
+    int status = TUCK_LRU_ABSENT;
+    for (int attempt = 0; attempt < VERIFY_MAX && status == TUCK_LRU_ABSENT; attempt++) {
+        // What is known of another file under this name is of no use.
+        (void)!tuck_lru_change(objects->lru, output, forget_clean, tag, NULL, NULL);
         status = tuck_lru_get(objects->lru, output, &known, NULL, NULL);
-        if (status != 0 || is_file(&known, tag))
-            break;
-        status = TUCK_LRU_ABSENT;
-        (void)!tuck_lru_change(objects->lru, output, forget_clean, &tag, NULL, NULL);
+        if (status == 0 && known.is_removal)
+            status = TUCK_LRU_ABSENT;
     }
+    if (status == 0)
+        *tag = known.tag;
     if (status == TUCK_ECORRUPT)
         return TUCK_OBJECT_DAMAGED;
     return status > 0 || status == TUCK_ENOMEM ? TUCK_OBJECT_ABSENT : status;

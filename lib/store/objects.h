@@ -39,11 +39,12 @@ struct tuck_lru *tuck_objects_lru(struct tuck_objects *objects);
 bool tuck_objects_knows(struct tuck_objects *objects, const struct tuck_output_id *output,
                         uint32_t tag);
 
-/** Hashes the object, unless it is known or another thread is at it. 0 if the file with this tag is
- * the object; TUCK_OBJECT_ABSENT if it is gone or was replaced meanwhile; TUCK_OBJECT_DAMAGED: it
- * was taken away; TUCK_EIO. */
+/** Hashes the object, unless it is known or another thread is at it. *tag is the file's as it was
+ * looked at, and then that of the file that was hashed: somebody may have touched or replaced it
+ * meanwhile. 0 if it is the object; TUCK_OBJECT_ABSENT if it is gone or changes all the time;
+ * TUCK_OBJECT_DAMAGED: it was taken away; TUCK_EIO. */
 TUCK_CHECKED int tuck_objects_verify(struct tuck_objects *objects,
-                                     const struct tuck_output_id *output, uint32_t tag);
+                                     const struct tuck_output_id *output, uint32_t *tag);
 
 /** The object is there and is good: what is put of it becomes durable as the level asks, at
  * TUCK_STRICT before this returns. *ret_seq is what its entries have to wait for. 0 or < 0. */

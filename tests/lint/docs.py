@@ -8,14 +8,22 @@ import tree
 from tap import case, need_program, run, skip
 
 MANUAL, README = "cmd/tuck/tuck.1", "README.md"
+CONFORM_MANUAL = "cmd/tuck-conform/tuck-conform.1"
 # Spelled so that this file does not contain them.
 LEFT_OPEN = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 COMMAND = re.compile(r"^ {1,8}(?:tuck )?\[?([a-z][a-z-]+)\]?(?=[ \n]|$)", re.M)
 
 
-def manual_complaints(root):
-    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", MANUAL], cwd=root, capture_output=True, text=True)
+def manual_complaints(root, manual=MANUAL):
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", manual], cwd=root, capture_output=True, text=True)
     return (done.stdout + done.stderr).splitlines()
+
+
+def unmentioned_options(help_text, manual):
+    """Options that --help lists and the manual does not."""
+    plain = manual.replace("\\-", "-")
+    return [f"{CONFORM_MANUAL} has no entry for --{name}" for name in sorted(set(re.findall(r"--([a-z][a-z-]+)", help_text)))
+            if not re.search(rf"^\.It .*\bFl Fl {name}\b", plain, re.M)]
 
 
 def offered(help_text):
@@ -98,7 +106,24 @@ def tuck():
 @case()
 def the_manual_page_is_well_formed(_directory):
     need_program("mandoc")
-    tree.expect_none(manual_complaints(tree.ROOT))
+    tree.expect_none(manual_complaints(tree.ROOT) + manual_complaints(tree.ROOT, CONFORM_MANUAL))
+
+
+@case()
+def every_option_verb_and_function_of_tuck_conform_is_in_its_manual(_directory):
+    program = os.environ.get("TUCK_CONFORM_BIN") or skip("TUCK_CONFORM_BIN names no program")
+    done = subprocess.run([program, "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0 and "--filter" in done.stdout, done
+    manual = tree.text(tree.ROOT, CONFORM_MANUAL)
+    tree.expect_none(unmentioned_options(done.stdout, manual))
+    names = []
+    for file, mark in (("engine.c", "} verbs[] = {"), ("expr.c", "} functions[] = {")):
+        table = tree.text(tree.ROOT, f"cmd/tuck-conform/{file}").split(mark)[1].split("};")[0]
+        names += re.findall(r'^    \{"([a-z0-9-]+)", ', table, re.M)
+    assert {"put", "crowd", "sha"} <= set(names), f"the tables are not understood: {names}"
+    code = " ".join(line for line in manual.splitlines() if re.match(r"\.(Ic|It Ic|Li|Op) ", line))
+    tree.expect_none([f"{CONFORM_MANUAL} does not mention {verb}" for verb in names
+                      if not re.search(rf"(?<![\w-]){verb}(?![\w-])", code)])
 
 
 @case()

@@ -59,6 +59,20 @@ def findings(root):
     return found
 
 
+# What judges helpers must not share the server's code, and so its mistakes.
+JUDGE, JUDGE_MAY = "cmd/tuck-conform", ("cmd/tuck-conform/", "lib/base/", "protocol/base64.h")
+
+
+def judge_findings(root):
+    found = []
+    for path in tree.files(root, ".c", ".h", under=(JUDGE,)):
+        for match in INCLUDE.finditer(tree.text(root, path)):
+            target = resolve(root, path, match[2])
+            if target and not target.startswith(JUDGE_MAY):
+                found.append(f"{path} may not include {target}: it judges that code")
+    return found
+
+
 def reachable(start):
     seen, left = set(), list(ALLOWED[start])
     while left:
@@ -73,6 +87,17 @@ def reachable(start):
 def includes_point_down_the_layers_only(_directory):
     assert tree.files(tree.ROOT, ".c", under=("lib",)), "no source file found: the lint looks in the wrong place"
     tree.expect_none(findings(tree.ROOT))
+
+
+@case()
+def what_judges_helpers_shares_no_code_with_the_server(directory):
+    assert tree.files(tree.ROOT, ".c", under=(JUDGE,)), "no source file found: the lint looks in the wrong place"
+    tree.expect_none(judge_findings(tree.ROOT))
+    for header in ("lib/base/error.h", "lib/serve/serve.h", "protocol/frame.h", "cmd/tuck-conform/a.h"):
+        tree.plant(directory, header, "#pragma once\n")
+    tree.plant(directory, "cmd/tuck-conform/a.c", '#include "cmd/tuck-conform/a.h"\n#include "lib/base/error.h"\n'
+                                                  '#include "protocol/frame.h"\n#include "lib/serve/serve.h"\n')
+    tree.expect(judge_findings(directory), "protocol/frame.h", "lib/serve/serve.h")
 
 
 @case()

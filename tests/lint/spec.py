@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-protocol/SPEC.md against the tests: every clause names a case that exists, every case that a test shows stands in a
-clause, the clauses are numbered and worded as section 1 of it promises, and its example conversation is right.
+protocol/SPEC.md against the tests and against tuck-conform: every clause names a case that exists, every case that a test
+shows stands in a clause, every clause and every case of helpers is judged by tuck-conform, the clauses are numbered and
+worded as section 1 of it promises, and its example conversation is right.
 """
 import base64, glob, hashlib, json, os, re, subprocess, sys
 import tree
@@ -97,6 +98,55 @@ def not_shown(content, by_id, wanted):
     return [f"{one} ({', '.join(named[one])}): no test shows this case" for one in sorted(wanted - set(by_id))]
 
 
+# -- tuck-conform ------------------------------------------------------------------------------------------------------
+JUDGED = "cmd/tuck-conform/cases"
+
+
+def entries(root):
+    """(place, id, level, clauses) of every case in the case files."""
+    found = []
+    for path in tree.files(root, ".case", under=(JUDGED,)):
+        text = tree.text(root, path)
+        for match in re.finditer(r"^case (\S+) +(MUST|SHOULD) .*\n((?:(?:clause|explain) .*\n)*)", text, re.M):
+            named = re.findall(r"^clause (.*)", match[3], re.M)
+            line = text.count("\n", 0, match.start()) + 1
+            found.append((f"{path}:{line}", match[1], match[2], re.split(r"[, ]+", " ".join(named).strip())))
+    return found
+
+
+def misjudged(content, found):
+    """Cases of tuck-conform that do not fit the specification."""
+    texts, wrong = dict(clauses(content)), []
+    for place, name, level, named in found:
+        base = re.sub(r"\.\d+$", "", name)
+        if base not in numbered(HELPER_CASES):
+            wrong.append(f"{place}: there is no case {base}")
+        unknown = [one for one in named if one not in texts or one.startswith("CLI-")]
+        wrong += [f"{place}: {name} names {one}, which is no clause for helpers" for one in unknown]
+        if unknown or not named:
+            continue
+        if base not in cases_of(texts[named[0]]):
+            wrong.append(f"{place}: {named[0]} does not name {base}, which shows it")
+        if level == "MUST" and not any(re.search(r"\bMUST\b", texts[one]) for one in named):
+            wrong.append(f"{place}: {name} is a MUST, and none of its clauses has one")
+    return wrong
+
+
+def not_judged(content, found):
+    """Clauses and cases that tuck-conform does not judge, and clauses with a MUST that it only takes for a SHOULD."""
+    shown = {re.sub(r"\.\d+$", "", name) for _, name, _, _ in found}
+    missing = [f"{one}: {JUDGED} has no such case" for one in sorted(numbered(HELPER_CASES) - shown)]
+    for name, clause in clauses(content):
+        levels = {level for _, _, level, named in found if name in named}
+        if name.startswith("CLI-"):
+            continue
+        if not levels:
+            missing.append(f"{name}: no case in {JUDGED} names this clause")
+        elif re.search(r"\bMUST\b", clause) and "MUST" not in levels:
+            missing.append(f"{name}: has a MUST, and all its cases in {JUDGED} are SHOULD")
+    return missing
+
+
 def conversation(content):
     """What is wrong with the example: it must be what the clauses say, byte for byte."""
     block = re.search(r"```wire\n(.*?)```", content, re.S)
@@ -182,6 +232,37 @@ def every_client_case_has_a_test(_directory):
         skip("there is no client library yet")
     by_id, _ = shown(tree.ROOT)
     tree.expect_none(not_shown(spec(), by_id, numbered(CLIENT_CASES)))
+
+
+@case()
+def every_clause_and_every_case_of_helpers_is_judged_by_tuck_conform(_directory):
+    found = entries(tree.ROOT)
+    assert len(found) >= 122, "no case files found: the lint looks in the wrong place"
+    tree.expect_none(not_judged(spec(), found))
+
+
+@case()
+def the_cases_of_tuck_conform_name_clauses_that_they_show(_directory):
+    tree.expect_none(misjudged(spec(), entries(tree.ROOT)))
+
+
+@case()
+def a_case_that_does_not_fit_the_specification_is_found(directory):
+    page = ("- **HS-1** It MUST speak.\n  *Else:* fatal. [H-01]\n- **HS-2** It SHOULD be quick. *Else:* —. [H-02]\n"
+            "- **HS-3** It MUST be short. *Else:* —. [H-03]\n- **HS-4** It SHOULD end. *Else:* —. [H-04]\n"
+            "- **CLI-1** It MUST listen. *Go:* does. [L-01]\n")
+    tree.plant(directory, f"{JUDGED}/a.case", "area a\n"
+               "case H-01 MUST  fine\nclause HS-1\nexplain e\n    start\n"
+               "case H-02 MUST  too strict\nclause HS-2\nexplain e\n    start\n"
+               "case H-03.2 SHOULD  too lenient\nclause HS-3, HS-9\nexplain e\n    start\n"
+               "case H-05 SHOULD  elsewhere\nclause HS-2\nexplain e\n    start\n"
+               "case Z-01 SHOULD  nowhere\nclause CLI-1\nexplain e\n    start\n")
+    found = entries(directory)
+    tree.expect(misjudged(page, found), "H-02 is a MUST", "HS-9, which is no clause", "HS-2 does not name H-05",
+                "no case Z-01", "CLI-1, which is no clause")
+    missing = not_judged(page, found)
+    assert len(missing) == 122 - 4 + 2, missing
+    assert any("HS-4: no case" in text for text in missing) and any("HS-3: has a MUST" in text for text in missing), missing
 
 
 @case()

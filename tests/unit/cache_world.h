@@ -93,6 +93,9 @@ void kernel_break_reads(const char *path);
 /** Syncs of the file system fail. */
 void kernel_break_syncs(bool do_break);
 
+/** The next so many reads of objects find that somebody changes the file's times meanwhile. */
+void kernel_touch_objects(unsigned count);
+
 /** As in index_world.h. */
 void kernel_pretend_boot(int boot);
 

@@ -221,7 +221,7 @@ static enum tuck_lru_verdict change(void *arg, void *value_at, enum tuck_lru_pre
     if (!model.has_invalidation)
         check(latest == (presence ? value->seq : cache->stored[order->key]));
     check(!presence || (value->key == order->key && value->cache == cache->number));
-    order->seq = cache->seq;
+    order->seq = presence == TUCK_LRU_IS_DIRTY ? cache->seq : 0; // nothing to depend on if clean
     if (!order->is_kept) {
         order->seq = ++cache->seq;
         check(order->seq < CHANGES);

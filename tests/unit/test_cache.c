@@ -248,6 +248,29 @@ static void a_damaged_object_is_a_miss_and_an_event_and_the_next_put_repairs_it(
 
 // --- Time ----------------------------------------------------------------------------------------
 
+static void an_object_that_is_touched_while_it_is_hashed_is_a_hit_all_the_same(void **state) {
+    (void)state;
+    struct cache_world world = cache_world_new();
+    struct body body = body_of(1, 1000);
+    kernel_pretend_boot(1);
+    struct tuck_cache *cache = cache_open(&world, TUCK_LAZY);
+    (void)put(cache, 1, &body);
+    cache_end(cache);
+    for (unsigned count = 1; count < 10;
+         count += 8) { // by a backup; by somebody who does nothing else
+        kernel_pretend_boot(2);
+        cache = cache_open(&world, TUCK_LAZY);
+        kernel_touch_objects(count);
+        assert_int_equal(get(cache, 1, &body, NULL), count == 1);
+        kernel_touch_objects(0);
+        tuck_cache_close(cache);
+    }
+    cache = cache_open(&world, TUCK_LAZY);
+    assert_true(get(cache, 1, &body, NULL)); // it was not taken away
+    cache_end(cache);
+    free(body.data);
+}
+
 static void a_later_put_has_a_later_time_even_when_the_clock_was_set_back(void **state) {
     (void)state;
     static const int64_t back_s[] = {600, 3500, 2 * 3600, 48 * 3600};
@@ -951,6 +974,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_wrong_body_for_an_object_that_is_there_is_refused_too),
     cmocka_unit_test(an_object_that_is_gone_or_has_another_size_is_a_miss),
     cmocka_unit_test(a_damaged_object_is_a_miss_and_an_event_and_the_next_put_repairs_it),
+    cmocka_unit_test(an_object_that_is_touched_while_it_is_hashed_is_a_hit_all_the_same),
     cmocka_unit_test(a_later_put_has_a_later_time_even_when_the_clock_was_set_back),
     cmocka_unit_test(a_put_is_found_again_when_the_clock_went_back_while_its_entry_was_dirty),
     cmocka_unit_test(a_use_is_noted_once_an_hour_and_never_moves_the_put_time),

@@ -161,7 +161,8 @@ static uint64_t keep(struct world *world, const struct object *object) {
 }
 
 static int verify(struct world *world, const struct object *object) {
-    return tuck_objects_verify(world->objects, &object->output, object->tag);
+    uint32_t tag = object->tag;
+    return tuck_objects_verify(world->objects, &object->output, &tag);
 }
 
 static uint64_t let_go(struct world *world, const struct object *object) {
