@@ -23,7 +23,7 @@ void tuck_cache__sums(struct bay *bay, struct tuck_index_sums *ret_sums) {
     if (!parts)
         return;
     tuck_bay__publish(bay);
-    tuck_index_sums_with(parts->index, add_leases, parts, ret_sums);
+    tuck_index_sums(parts->index, add_leases, parts, ret_sums);
     // What this process did is among them only if it could be published.
     for (size_t i = 0; !tuck_bay__has_lease(parts) && i < TUCK_COUNTER_MAX; i++)
         ret_sums->counters.value[i] += __atomic_load_n(&bay->counters.value[i], __ATOMIC_RELAXED);

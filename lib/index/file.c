@@ -631,11 +631,13 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
 // One of its own: its lock excludes other threads too, and the one held may be of a file that was
 // cleared away.
 int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns, int *ret_fd) {
+    struct super super;
     for (int attempt = 0; attempt < 8; attempt++) {
         tuck_close_fd(ret_fd);
-        *ret_fd = openat(file->dirfd, "entries", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        int status =
-            *ret_fd < 0 ? -errno : tuck_lock_range(*ret_fd, SUMS_AT, INDEX_PAGE, deadline_ns);
+        int status = open_file(file->dirfd, ret_fd, &super);
+        if (status == 0)
+            status =
+                *ret_fd < 0 ? -EIO : tuck_lock_range(*ret_fd, SUMS_AT, INDEX_PAGE, deadline_ns);
         if (status < 0)
             return status;
         status = is_current(file, *ret_fd);

@@ -54,7 +54,8 @@ TUCK_CHECKED int tuck_index__file_follow(struct index_file *file, struct super *
 TUCK_CHECKED int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns);
 
 /** A descriptor of the file that is there now, with its sums locked until it is closed. 0 or -errno;
- * -ETIMEDOUT where another process has the lock: *ret_fd is open then all the same. */
+ * -ETIMEDOUT where another process has the lock: *ret_fd is open then all the same; -EIO where what
+ * stands there is no index. */
 TUCK_CHECKED int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns,
                                             int *ret_fd);
 

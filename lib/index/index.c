@@ -573,17 +573,13 @@ int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
 
 // --- Sums ----------------------------------------------------------------------------------------
 
-void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums) {
-    (void)!tuck_index__sums_read(index->file.fd, ret_sums);
-}
-
-void tuck_index_sums_with(struct tuck_index *index,
-                          void (*add)(void *arg, struct tuck_index_sums *sums), void *arg,
-                          struct tuck_index_sums *ret_sums) {
+void tuck_index_sums(struct tuck_index *index, void (*add)(void *arg, struct tuck_index_sums *sums),
+                     void *arg, struct tuck_index_sums *ret_sums) {
     TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     (void)!tuck_index__file_lock_sums(&index->file, tuck_clock_mono_ns() + SUMS_NS, &fd);
     (void)!tuck_index__sums_read(fd >= 0 ? fd : index->file.fd, ret_sums);
-    add(arg, ret_sums); // the lock goes with the descriptor
+    if (add)
+        add(arg, ret_sums); // the lock goes with the descriptor
 }
 
 int tuck_index_change_sums(struct tuck_index *index,

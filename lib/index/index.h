@@ -142,14 +142,11 @@ struct tuck_index_sums {
     uint32_t sweep_next;           // and which comes next
 };
 
-/** Reads the sums; all zero where they are new or damaged. */
-void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums);
-
-/** As above, and calls add(arg, ret_sums) while nobody can change them, so that what is moved to them
- * from elsewhere is seen either there or here. Without that where it cannot be had in 100 ms. */
-void tuck_index_sums_with(struct tuck_index *index,
-                          void (*add)(void *arg, struct tuck_index_sums *sums), void *arg,
-                          struct tuck_index_sums *ret_sums);
+/** Reads the sums, all zero where they are new or damaged, and calls add(arg, ret_sums), unless add
+ * is NULL, while nobody can change them, so that what is moved to them from elsewhere is seen either
+ * there or here. Where others hold them for 100 ms, they are read all the same. */
+void tuck_index_sums(struct tuck_index *index, void (*add)(void *arg, struct tuck_index_sums *sums),
+                     void *arg, struct tuck_index_sums *ret_sums);
 
 /** Changes the sums under their lock, which is waited for 100 ms at most. 0, TUCK_INDEX_BUSY, or
  * < 0. */

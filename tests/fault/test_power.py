@@ -146,12 +146,12 @@ def is_object(place, content):
         return False
 
 
-def look(disk_, prefix, sent, is_listed_whole):
+def look(disk_, prefix, sent, level):
     """
     Nothing wrong is served, also by a helper that looks before anything was repaired; one scrub sets the sums right,
-    and the cache works. With `is_listed_whole` everything that the index lists has its object.
+    and the cache works. From batch up everything that the index lists has its object.
     """
-    place = disk_.place
+    place, is_listed_whole = disk_.place, level != "lazy"
     listed = place.stats(prefix=prefix)["entries"]
     hits = 0
     with place.helper(prefix=prefix) as helper:
@@ -166,7 +166,7 @@ def look(disk_, prefix, sent, is_listed_whole):
     named_objects_are_whole(place.root)
     again = json.loads(place.tuck("verify", "--json", prefix=prefix).stdout)
     assert again["damaged"] == again["unreadable"] == again["dangling"] == 0, again
-    with place.helper(prefix=prefix) as helper:
+    with place.helper(prefix=prefix, env={"TUCK_DURABILITY": level}) as helper:   # they have to survive the next cut
         for action, bodies in list(sent.items())[:10]:
             expect_put(helper.put(action, bodies[-1], timeout=PROMPT), bodies[-1])
             expect_hit(helper.get(action, timeout=PROMPT), bodies[-1])
@@ -189,7 +189,7 @@ def many_cuts(directory, level, waits, then=(), check=lambda disk_, answered: No
                                     [name for name in then if chance.random() < 0.7])
             prefix = restart(disk_, directory)
             check(disk_, answered)
-            hits, found = look(disk_, prefix, writer.sent | {action_id("before"): [body("before")]}, level != "lazy")
+            hits, found = look(disk_, prefix, writer.sent | {action_id("before"): [body("before")]}, level)
             for i, value in enumerate((len(answered), hits, found["damaged"], found["dangling"])):
                 total[i] += value
     remark(f"{cuts} power cuts at {level}: {total[0]} answered, {total[1]} found again; {total[2]} objects were damaged "
@@ -279,7 +279,7 @@ def a_power_cut_in_a_collection_leaves_no_wrong_output_and_one_scrub_sets_it_rig
                 prefix = restart(disk_, directory)
                 sent = {action: [content] for action, content in old.items()}
                 # Rule B: from batch up an entry goes durably before its object.
-                hits, found = look(disk_, prefix, sent, level != "lazy")
+                hits, found = look(disk_, prefix, sent, level)
                 remark(f"{level}: {hits} of {len(old)} left, {found['dangling']} entries without object")
                 place.tuck("clear")
                 counted(place)

@@ -85,7 +85,7 @@ static void count(void *arg, struct tuck_index_sums *sums) {
 
 static struct tuck_index_sums sums_of(struct tuck_index *index) {
     struct tuck_index_sums sums;
-    tuck_index_sums(index, &sums);
+    tuck_index_sums(index, NULL, NULL, &sums);
     return sums;
 }
 

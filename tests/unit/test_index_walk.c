@@ -233,11 +233,33 @@ static void sums_that_are_added_to_after_somebody_cleared_the_index_are_not_lost
         assert_int_equal(tuck_index_clear(index, NULL), 0); // by one that has not noticed either
     }
     struct tuck_index *fresh = world_open(&world);
-    tuck_index_sums(fresh, &sums);
+    tuck_index_sums(fresh, NULL, NULL, &sums);
     assert_int_equal(sums.counters.value[TUCK_COUNT_gets], 10);
     tuck_index_close(fresh);
     tuck_index_close(index);
     tuck_index_close(other);
+    world_close(&world);
+}
+
+static void sums_are_written_into_no_file_but_an_index(void **state) {
+    (void)state;
+    static uint8_t foreign[8 * PAGE];
+    struct world world = world_new();
+    struct tuck_index *index = world_open(&world);
+    struct tuck_index_sums sums;
+    size_t len;
+    assert_int_equal(tuck_index_change_sums(index, add_one, NULL), 0);
+    memset(foreign, 'x', sizeof(foreign));
+    assert_int_equal(unlink(world.file), 0);
+    unit_write_file(world.file, foreign, sizeof(foreign)); // of a later tuck, say
+    assert_int_equal(tuck_index_change_sums(index, add_one, NULL), TUCK_EIO);
+    uint8_t *data = unit_read_file(world.file, &len);
+    assert_int_equal(len, sizeof(foreign));
+    assert_memory_equal(data, foreign, sizeof(foreign));
+    free(data);
+    tuck_index_sums(index, NULL, NULL, &sums); // of the one that was opened
+    assert_int_equal(sums.counters.value[TUCK_COUNT_gets], 1);
+    tuck_index_close(index);
     world_close(&world);
 }
 
@@ -267,6 +289,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_waits_to_be_written_is_met_by_a_walk_of_its_own),
     cmocka_unit_test(removals_can_be_taken_back_and_nothing_else_is),
     cmocka_unit_test(sums_that_are_added_to_after_somebody_cleared_the_index_are_not_lost),
+    cmocka_unit_test(sums_are_written_into_no_file_but_an_index),
     cmocka_unit_test(a_handle_that_follows_a_clear_finds_nothing_any_more),
 };
 

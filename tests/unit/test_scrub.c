@@ -3,10 +3,9 @@
  * Scrub: every kind of damage is found and told as what it is, a repair leaves nothing of it, and what others do
  * meanwhile is never taken for damage.
  */
-#include "tests/unit/order_world.h"
+#include "tests/unit/collect_world.h"
 
 #include "lib/base/clock.h"
-#include "lib/index/index.h"
 #include "lib/store/drive.h"
 #include "lib/store/object.h"
 
@@ -14,36 +13,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define BLOCK 4096U
-#define DAY   INT64_C(86400)
-
-static int64_t shifted_s;
-
-static void pass(int64_t seconds) {
-    tuck_clock_shift(seconds * (int64_t)TUCK_NS_PER_S);
-    shifted_s += seconds;
-}
-
-static int reset(void **state) {
-    (void)state;
-    pass(-shifted_s);
-    (void)memory_fail_at(0);
-    kernel_pretend_space((struct fake_space){0});
-    order_forget();
-    return 0;
-}
-
 // --- The world -----------------------------------------------------------------------------------
-
-static void fill(const struct cache_world *world, uint64_t first, uint64_t count, size_t len) {
-    struct tuck_cache *cache = cache_open(world, TUCK_LAZY);
-    for (uint64_t i = first; i < first + count; i++) {
-        struct body body = body_of(i, len);
-        (void)put(cache, i, &body);
-        free(body.data);
-    }
-    cache_end(cache);
-}
 
 static const char *path_of(const struct cache_world *world, uint64_t number, size_t len) {
     struct body body = body_of(number, len);
@@ -107,38 +77,6 @@ static void assert_all_sound(const struct cache_world *world, uint64_t objects) 
     struct tuck_scrubbed done = scrub(world, false, NULL);
     assert_int_equal(done.damaged + done.unreadable + done.dangling, 0);
     assert_int_equal(done.objects, objects);
-}
-
-struct walked {
-    uint64_t bytes, objects;
-};
-
-static bool walk_one(void *arg, const struct tuck_object_seen *seen) {
-    struct walked *walked = arg;
-    walked->bytes += tuck_object_space_of(seen->size);
-    walked->objects++;
-    return true;
-}
-
-static uint64_t index_bytes(const struct cache_world *world) {
-    struct stat stat_of_index;
-    assert_int_equal(stat(unit_path(world->dir, "index/entries"), &stat_of_index), 0);
-    return (uint64_t)stat_of_index.st_blocks * 512;
-}
-
-// What the drive says that it holds is what it holds. A helper that runs may be writing its index.
-static void assert_sums_are_right(const struct cache_world *world) {
-    struct tuck_drive *drive = NULL;
-    struct walked walked = {0};
-    uint64_t least = index_bytes(world);
-    struct tuck_drive_stats stats = stats_of(world);
-    uint64_t most = index_bytes(world);
-    assert_int_equal(tuck_drive_open(world->dir, false, &drive, NULL), 0);
-    assert_int_equal(tuck_object_walk(drive, 0, 255, walk_one, &walked, NULL), 0);
-    tuck_drive_close(drive);
-    assert_true(stats.is_counted);
-    assert_int_equal(stats.used_objects, walked.objects);
-    assert_in_range(stats.used_bytes, walked.bytes + least, walked.bytes + most);
 }
 
 // --- What is found -------------------------------------------------------------------------------
@@ -556,8 +494,6 @@ static void without_memory_it_fails_and_takes_nothing_sound_away(void **state) {
     assert_true(failures > 2);
     assert_all_sound(&world, 30);
 }
-
-#define TEST(name) cmocka_unit_test_setup(name, reset)
 
 static const struct CMUnitTest tests[] = {
     TEST(a_sound_cache_has_nothing_to_tell),
