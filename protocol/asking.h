@@ -42,9 +42,8 @@ struct tuck_answer_fields {
     int64_t id;
     const char *id_flaw; // why ID cannot be used, or NULL; constant texts, like all flaws
     const char *flaw;    // the first other field whose value has the wrong type or form, or NULL
-    const char
-        *oddity; // what the go command lets pass and no one promises, or NULL: names in other
-                 // letter case or given twice, invalid UTF-8
+    const char *oddity;  // what the go command lets pass though nobody promises it: names in other
+                         // letter case or given twice, invalid UTF-8; or NULL
 
     struct tuck_slice err; // unescaped, cut at TUCK_ANSWER_ERR_MAX; of length 0 if absent
 
@@ -52,15 +51,14 @@ struct tuck_answer_fields {
     unsigned commands; // 1 << enum tuck_command for each name in it
 
     bool is_miss;
-    const char
-        *output_flaw; // why there is no output id though the value is base64 or absent, or NULL
     struct tuck_output_id output;
+    const char *output_flaw; // why that is no id, though the value is base64 or absent; or NULL
     int64_t size;
     bool has_time;
     int64_t time_s; // since 1970, may be negative
     uint32_t time_ns;
-    const char *path_flaw;  // why the path names no file: a NUL inside, no UTF-8, too long; or NULL
     struct tuck_slice path; // unescaped, a NUL behind it; of length 0 if absent
+    const char *path_flaw;  // why it names no file: a NUL inside, no UTF-8, too long; or NULL
 };
 
 enum tuck_answer_outcome {

@@ -13,6 +13,8 @@ enum tuck_lock_rank {
     TUCK_RANK_CACHE,     // cache: known objects, private entries, flusher's orders
     TUCK_RANK_INDEX,     // index: dirty entries
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
+    TUCK_RANK_CLIENT,    // client: submitted requests, who drives, who waits
+    TUCK_RANK_TAIL,      // client: the end of the helper's stderr
 };
 
 struct tuck_mutex {
