@@ -257,6 +257,12 @@ static uint64_t deadline_of(uint32_t ms) {
     return ms == TUCK_CLIENT_NO_LIMIT ? FOREVER : tuck_clock_mono_ns() + ms * TUCK_NS_PER_MS;
 }
 
+// One that the engine has not seen.
+static void drop_job(struct tuck_job *job) {
+    free(job->body);
+    free(job);
+}
+
 static int make_job(const struct tuck_client *client, const struct tuck_client_request *request,
                     struct tuck_job **ret_job, struct tuck_client_error *error) {
     struct tuck_client_request own;
@@ -280,9 +286,12 @@ static int make_job(const struct tuck_client *client, const struct tuck_client_r
     if (own.action)
         memcpy(job->action.bytes, own.action, TUCK_ID_BYTES);
     if (own.command == TUCK_CLIENT_PUT) {
-        int status = tuck_body_open(&own.body, own.output, &job->body, error);
+        job->body = malloc(sizeof(*job->body));
+        int status =
+            job->body ? tuck_body_open(&own.body, own.output, job->body, error)
+                      : tuck_client__fail(error, TUCK_CLIENT_NO_MEMORY, "no memory for a request");
         if (status < 0) {
-            free(job);
+            drop_job(job);
             return status;
         }
     }
@@ -294,7 +303,7 @@ static int make_job(const struct tuck_client *client, const struct tuck_client_r
 static int enqueue(struct tuck_client *client, struct tuck_job *job,
                    struct tuck_client_error *error) {
     if (client->is_closing) {
-        free(job);
+        drop_job(job);
         return tuck_client__fail(error, TUCK_CLIENT_CLOSED, "the client is closed");
     }
     client->is_closing = job->command == TUCK_CLIENT_CLOSE;
@@ -341,7 +350,7 @@ static int call(struct tuck_client *client, struct tuck_job *job,
     tuck_lock(&client->lock);
     if (is_driving(client)) {
         tuck_unlock(&client->lock);
-        free(job);
+        drop_job(job);
         return usage(error, "a function that waits was called in a callback");
     }
     int status = enqueue(client, job, error);
@@ -410,7 +419,7 @@ int tuck_client_submit(struct tuck_client *client, const struct tuck_client_requ
     job->arg = arg;
     tuck_lock(&client->lock);
     if (client->pending >= client->options.max_pending && job->command != TUCK_CLIENT_CLOSE) {
-        free(job);
+        drop_job(job);
         status = TUCK_CLIENT_FULL;
     } else {
         status = enqueue(client, job, error);

@@ -84,6 +84,7 @@ static void forget_sent(struct tuck_engine *engine, struct tuck_job *job) {
 
 static void free_job(struct tuck_job *job) {
     free(job->held);
+    free(job->body);
     free(job);
 }
 
@@ -307,8 +308,8 @@ static int judge_answer(struct tuck_engine *engine, struct tuck_job *job,
     if (job->command == TUCK_CLIENT_GET && fields->size < 0)
         return tuck_client__fail(error, TUCK_CLIENT_BAD_FIELD, "Size is negative");
     bool is_get = job->command == TUCK_CLIENT_GET;
-    memcpy(answer->output, is_get ? fields->output.bytes : job->body.output.bytes, TUCK_ID_BYTES);
-    answer->size = is_get ? (uint64_t)fields->size : job->body.size;
+    memcpy(answer->output, is_get ? fields->output.bytes : job->body->output.bytes, TUCK_ID_BYTES);
+    answer->size = is_get ? (uint64_t)fields->size : job->body->size;
     answer->has_time = is_get && fields->has_time;
     answer->time_s = answer->has_time ? fields->time_s : 0;
     answer->time_ns = answer->has_time ? fields->time_ns : 0;
@@ -561,12 +562,12 @@ static void put_bytes(struct tuck_engine *engine, const char *bytes, size_t len)
 static int put_piece(struct tuck_engine *engine, struct tuck_job *job, bool *ret_is_last,
                      struct tuck_client_error *error) {
     size_t len;
-    int status = tuck_body_next(&job->body, engine->scratch, engine->out + engine->out_end,
+    int status = tuck_body_next(job->body, engine->scratch, engine->out + engine->out_end,
                                 OUT_ROOM - engine->out_end - 2, &len, ret_is_last, error);
     if (status < 0)
         return status;
     engine->out_end += len;
-    if (*ret_is_last && job->body.size > 0)
+    if (*ret_is_last && job->body->size > 0)
         put_bytes(engine, "\"\n", 2);
     return 0;
 }
@@ -603,8 +604,8 @@ static size_t write_request(struct tuck_engine *engine, const struct tuck_job *j
                       : job->command == TUCK_CLIENT_PUT ? TUCK_COMMAND_PUT
                                                         : TUCK_COMMAND_CLOSE;
     if (job->command == TUCK_CLIENT_PUT) {
-        request.output = job->body.output;
-        request.body_size = job->body.size;
+        request.output = job->body->output;
+        request.body_size = job->body->size;
     }
     return tuck_request_write(&request, engine->settings.form, to);
 }
@@ -622,8 +623,8 @@ static void deliver_unsent(struct tuck_engine *engine, struct tuck_job *job) {
     outcome->status = TUCK_CLIENT_MISS;
     if (job->command == TUCK_CLIENT_PUT) {
         outcome->status = TUCK_CLIENT_NOT_STORED;
-        memcpy(outcome->answer.output, job->body.output.bytes, TUCK_ID_BYTES);
-        outcome->answer.size = job->body.size;
+        memcpy(outcome->answer.output, job->body->output.bytes, TUCK_ID_BYTES);
+        outcome->answer.size = job->body->size;
         outcome->answer.has_time = 0;
         outcome->answer.path[0] = '\0';
     }
@@ -641,14 +642,14 @@ static bool begin_request(struct tuck_engine *engine) {
     size_t mark = engine->out_end, need = TUCK_REQUEST_ROOM + 8;
     if (is_put)
         need +=
-            (job->body.size < TUCK_BODY_PIECE ? (size_t)job->body.size : TUCK_BODY_PIECE) / 3 * 4;
+            (job->body->size < TUCK_BODY_PIECE ? (size_t)job->body->size : TUCK_BODY_PIECE) / 3 * 4;
     if (mark > 0 && OUT_ROOM - mark < need)
         return false;
     engine->out_end += write_request(engine, job, engine->out + mark);
     bool is_last = true;
     if (is_put) {
         struct tuck_client_error error;
-        if (job->body.size > 0)
+        if (job->body->size > 0)
             put_bytes(engine, "\"", 1);
         int status = put_piece(engine, job, &is_last, &error);
         if (status < 0) { // nothing of it has left the buffer

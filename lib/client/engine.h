@@ -55,7 +55,7 @@ struct tuck_job {
     void *arg;
     void *waiter; // who waits
     /* the engine's */
-    struct tuck_body body;
+    struct tuck_body *body; // of a put; owned
     enum tuck_job_state state;
     struct tuck_link place; // in queue or checking
     struct tuck_link due;   // by deadline
