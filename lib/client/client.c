@@ -195,9 +195,8 @@ static void wait_for(struct tuck_client *client, struct waiter *waiter, uint64_t
         (void)pthread_cond_signal(&client->waiters->cond);
 }
 
-static void tell_waiter(struct tuck_client *client, struct waiter *waiter,
-                        const struct tuck_outcome *outcome) {
-    tuck_lock(&client->lock);
+// Lock held.
+static void tell_waiter(struct waiter *waiter, const struct tuck_outcome *outcome) {
     waiter->status = outcome->status;
     if (waiter->error && outcome->status != TUCK_CLIENT_OK)
         *waiter->error = outcome->error;
@@ -209,19 +208,21 @@ static void tell_waiter(struct tuck_client *client, struct waiter *waiter,
     }
     waiter->is_done = true;
     (void)pthread_cond_signal(&waiter->cond);
-    tuck_unlock(&client->lock);
 }
 
 // The engine has the end of a request.
 static void deliver(void *owner, struct tuck_job *job, const struct tuck_outcome *outcome) {
     struct tuck_client *client = owner;
-    if (job->waiter) {
-        tell_waiter(client, job->waiter, outcome);
-        return;
-    }
     tuck_lock(&client->lock);
-    client->pending--; // so that the callback may submit another
+    if (outcome->status < 0 || job->command == TUCK_CLIENT_CLOSE)
+        publish(client); // who is told of an end may ask about it
+    if (job->waiter)
+        tell_waiter(job->waiter, outcome);
+    else
+        client->pending--; // so that the callback may submit another
     tuck_unlock(&client->lock);
+    if (job->waiter)
+        return;
     job->done(job->arg, outcome->status, &outcome->answer, &outcome->error);
     tuck_lock(&client->lock);
     client->uncalled--;

@@ -185,7 +185,7 @@ static bool store_body(const char *path) {
     uint32_t bits = 0;
     unsigned digits = 0;
     bool is_good = true;
-    (void)snprintf(temp, sizeof(temp), "%s.part", path);
+    (void)snprintf(temp, sizeof(temp), "%s.part-%d", path, (int)getpid());
     FILE *file = fopen(temp, "w");
     if (!file)
         _exit(6);
