@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "lib/client/file.h"
 #include "lib/base/io.h"
+#include "lib/client/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,10 +46,12 @@ int tuck_file_hash_open(const char *path, uint64_t size, struct tuck_file_hash *
                         struct tuck_client_error *error) {
     // Between the look and here it may have become anything: O_NONBLOCK opens a FIFO without waiting.
     TUCK_CLEANUP(tuck_close_fd)
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = tuck_process_clear_stdio(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat found;
-    if (fd < 0 || fstat(fd, &found) < 0)
-        return bad_file(error, errno, path, "cannot be opened");
+    if (fd < 0)
+        return bad_file(error, -fd, path, "cannot be opened");
+    if (fstat(fd, &found) < 0)
+        return bad_file(error, errno, path, "cannot be looked at");
     int status = check_stat(&found, path, size, error);
     if (status < 0)
         return status;
