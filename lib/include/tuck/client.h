@@ -235,8 +235,9 @@ struct tuck_client_options {
 
     uint32_t max_pending; /* submitted requests that may wait; default 4,096, at most 2^20 */
 };
+/* Every field by hand: compilers warn of fields that are left out. */
 #define TUCK_CLIENT_OPTIONS_INIT                                                                   \
-    { sizeof(struct tuck_client_options) }
+    { sizeof(struct tuck_client_options), 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* --- Requests ---------------------------------------------------------------------------------- */
 
@@ -291,8 +292,10 @@ struct tuck_client_request {
     uint32_t timeout_ms;          /* get, put; 0: that of the options */
     uint32_t check;               /* enum tuck_client_check */
 };
+#define TUCK_CLIENT_BODY_INIT                                                                      \
+    { 0, 0, 0, NULL, NULL, NULL, 0, 0 }
 #define TUCK_CLIENT_REQUEST_INIT                                                                   \
-    { sizeof(struct tuck_client_request) }
+    { sizeof(struct tuck_client_request), 0, NULL, NULL, TUCK_CLIENT_BODY_INIT, 0, 0 }
 
 /** A hit, or what a put came to. Plain memory of the caller's, nothing to free. The file is the
  * helper's: do not write, move or remove it. It is there at least until close. */
@@ -438,7 +441,7 @@ TUCK_CLIENT_API const char *tuck_client_version(void);
 /* --- Bodies in one expression ------------------------------------------------------------------ */
 
 static inline struct tuck_client_body tuck_client_memory(const void *data, uint64_t size) {
-    struct tuck_client_body body = {0, 0, 0, NULL, NULL, NULL, 0, 0};
+    struct tuck_client_body body = TUCK_CLIENT_BODY_INIT;
     body.kind = TUCK_CLIENT_BODY_MEMORY;
     body.data = data;
     body.size = size;
@@ -446,7 +449,7 @@ static inline struct tuck_client_body tuck_client_memory(const void *data, uint6
 }
 
 static inline struct tuck_client_body tuck_client_file(int fd) {
-    struct tuck_client_body body = {0, 0, 0, NULL, NULL, NULL, 0, 0};
+    struct tuck_client_body body = TUCK_CLIENT_BODY_INIT;
     body.kind = TUCK_CLIENT_BODY_FD;
     body.fd = fd;
     return body;
@@ -455,7 +458,7 @@ static inline struct tuck_client_body tuck_client_file(int fd) {
 static inline struct tuck_client_body tuck_client_source(int64_t (*read)(void *arg, void *buffer,
                                                                          size_t room),
                                                          void *arg, uint64_t size) {
-    struct tuck_client_body body = {0, 0, 0, NULL, NULL, NULL, 0, 0};
+    struct tuck_client_body body = TUCK_CLIENT_BODY_INIT;
     body.kind = TUCK_CLIENT_BODY_SOURCE;
     body.read = read;
     body.arg = arg;
