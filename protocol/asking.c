@@ -63,7 +63,7 @@ size_t tuck_request_write(const struct tuck_request *request, unsigned form,
         at = put_text(at, ",\"Command\":\"close\"");
         break;
     case TUCK_COMMAND_OTHER:
-        tuck_verify(!"a command that is written");
+        tuck_verify(request->command != TUCK_COMMAND_OTHER);
     }
     at = put_text(at, form & TUCK_REQUEST_NO_EMPTY_LINE ? "}\n" : "}\n\n");
     return (size_t)(at - ret_text);

@@ -695,12 +695,15 @@ static void fill(struct tuck_engine *engine) {
 
 static void stdin_broke(struct tuck_engine *engine, int os) {
     close_stdin(engine);
-    if (os != EPIPE)
-        fail_with(engine, TUCK_CLIENT_SYSTEM, "cannot write to the helper: errno %d", os);
-    else if (engine->phase == TUCK_PHASE_CLOSING && !has_unfinished(engine))
+    if (os != EPIPE) {
+        (void)tuck_client__fail_os(&engine->failure, TUCK_CLIENT_SYSTEM, os,
+                                   "cannot write to the helper");
+        fail(engine);
+    } else if (engine->phase == TUCK_PHASE_CLOSING && !has_unfinished(engine)) {
         go_ending(engine, engine->phase_ns);
-    else
+    } else {
         suspect(engine, TUCK_CLIENT_STDIN_ENDED, "the helper closed its stdin and runs on");
+    }
 }
 
 static void write_out(struct tuck_engine *engine) {

@@ -54,8 +54,8 @@ static char **new_words(size_t count, size_t chars, char **ret_text,
 }
 
 int tuck_words_split(const char *text, char ***ret_words, struct tuck_client_error *error) {
-    const char *at = text, *word;
-    size_t count = 0, chars = 0, len;
+    const char *at = text, *word = NULL;
+    size_t count = 0, chars = 0, len = 0;
     int status;
     while ((status = next_word(&at, &word, &len, error)) == 0) {
         count++;

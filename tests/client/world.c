@@ -113,10 +113,10 @@ void world_expect_at(int found, int expected, const struct tuck_client_error *er
     if (found < 0 && error && error->code != found)
         is_right = false;
     if (!is_right)
-        print_message("# %s:%d: %s and not %s; error %s '%s'; wanted in it: %s\n", file, line,
+        print_message("# %s:%d: %s and not %s; error %s '%s'; wanted in it: '%s'\n", file, line,
                       tuck_client_status_name(found), tuck_client_status_name(expected),
                       error ? tuck_client_status_name(error->code) : "-", error ? error->text : "-",
-                      text);
+                      text ? text : "");
     assert_true(is_right);
 }
 

@@ -355,7 +355,8 @@ TUCK_CLIENT_API int tuck_client_close(struct tuck_client *client,
                                       struct tuck_client_error *ret_error);
 
 /** Releases everything. Requests that still wait are called back with TUCK_CLIENT_CLOSED, and a
- * helper that still runs is killed (SIGKILL) and waited for: close first. Accepts NULL. */
+ * helper that still runs is killed (SIGKILL) and waited for: close first. Not in a callback.
+ * Accepts NULL. */
 TUCK_CLIENT_API void tuck_client_free(struct tuck_client *client);
 
 /* --- One request at a time --------------------------------------------------------------------- */
