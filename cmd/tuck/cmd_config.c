@@ -5,13 +5,13 @@
 
 int tuck_command_config(int argc, char **argv) {
     struct tuck_settings settings = {0};
-    unsigned flags;
-    int status = tuck_command_settings(&settings, argc, argv,
-                                       (const char *const[]){"--origin", NULL}, &flags);
+    bool has_origin = false;
+    const struct tuck_option options[] = {{"--origin", &has_origin, NULL}, {0}};
+    int status = tuck_command_begin(&settings, &argc, argv, options, 0);
     for (int i = 0; status == TUCK_EXIT_DONE && i < TUCK_SETTING_MAX; i++) {
         const char *value = settings.value[i] ? settings.value[i] : "";
         const char *origin = settings.origin[i] ? settings.origin[i] : "default";
-        if (flags)
+        if (has_origin)
             fprintf(stdout, "; %s\n", origin);
         fprintf(stdout, "%s = %s\n", tuck_setting_name(i), value);
     }

@@ -30,14 +30,25 @@ static bool set_helper(void) {
 
 // What flags said must reach the helper too.
 static void pass_settings(const struct tuck_settings *settings) {
-    static const char *const variables[TUCK_SETTING_MAX] = {
-        [TUCK_SETTING_dir] = "TUCK_DIR",
-        [TUCK_SETTING_durability] = "TUCK_DURABILITY",
-        [TUCK_SETTING_log] = "TUCK_LOG",
-    };
+    char variable[64];
     for (int i = 0; i < TUCK_SETTING_MAX; i++)
-        if (settings->value[i] && strcmp(settings->origin[i], "flag") == 0)
-            (void)setenv(variables[i], settings->value[i], 1);
+        if (settings->value[i] && strcmp(settings->origin[i], "flag") == 0) {
+            tuck_setting_variable(i, variable);
+            (void)setenv(variable, settings->value[i], 1);
+        }
+}
+
+// What helpers did so far on all drives. All zero if there is no cache yet.
+static bool count(const struct tuck_settings *settings, struct tuck_counters *ret_counters) {
+    struct tuck_cache *cache = NULL;
+    struct tuck_cache_options options = tuck_settings_cache(settings);
+    options.must_exist = true;
+    *ret_counters = (struct tuck_counters){0};
+    bool is_there = tuck_cache_open(&options, &cache, NULL) == 0;
+    if (is_there)
+        tuck_cache_count(cache, ret_counters);
+    tuck_cache_close(cache);
+    return is_there;
 }
 
 static void print_summary(const struct tuck_counters *before, const struct tuck_counters *after) {
@@ -79,8 +90,8 @@ static int run(char **argv) {
 
 int tuck_command_exec(int argc, char **argv) {
     struct tuck_settings settings = {0};
-    struct tuck_cache_stats before = {0}, after = {0};
-    unsigned flags;
+    struct tuck_counters before, after;
+    const struct tuck_option options[] = {{0}};
     int words = 1;
     while (words < argc && strcmp(argv[words], "--") != 0)
         words++;
@@ -90,18 +101,17 @@ int tuck_command_exec(int argc, char **argv) {
     }
     char **command = argv + words + 1;
     argv[words] = NULL;
-    int status = tuck_command_settings(&settings, words, argv, (const char *const[]){NULL}, &flags);
+    int status = tuck_command_begin(&settings, &words, argv, options, 0);
     if (status == TUCK_EXIT_DONE && !set_helper()) {
         tuck_say("cannot set GOCACHEPROG: %s", strerror(errno));
         status = TUCK_EXIT_FAILED;
     }
     if (status == TUCK_EXIT_DONE) {
-        const char *dir = settings.value[TUCK_SETTING_dir];
         pass_settings(&settings);
-        (void)!tuck_cache_stats(dir, &before, NULL); // none yet: all zero
+        (void)count(&settings, &before);
         status = run(command);
-        if (tuck_cache_stats(dir, &after, NULL) == 0)
-            print_summary(&before.counters, &after.counters);
+        if (count(&settings, &after))
+            print_summary(&before, &after);
         else
             tuck_say("no cache was used: the command ran no go command, or GOCACHEPROG was set "
                      "otherwise in it");

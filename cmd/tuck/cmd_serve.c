@@ -8,6 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/serve/serve.h"
+#include "lib/serve/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,25 +81,6 @@ static void report_line(const char *text) {
         (void)!write(ready.fd, line, strlen(line));
 }
 
-static const struct {
-    const char *what;    // followed by the path, if there is one, and by the reason
-    const char *meaning; // for the build, and what to do
-} reports[] = {
-    [TUCK_EVENT_DRIVE_UNUSABLE] = {"cannot use the cache",
-                                   "the build goes on without it, in a private directory"},
-    [TUCK_EVENT_PUT_ELSEWHERE] = {"outputs go to the private directory",
-                                  "the build goes on; make room, or see tuck config for the "
-                                  "cache's place"},
-    [TUCK_EVENT_PUT_FAILED] = {"an output could be kept nowhere",
-                               "the build may fail; make room on the cache's drive or in TMPDIR"},
-    [TUCK_EVENT_OBJECT_DAMAGED] = {"removed an object that did not have its hash",
-                                   "it will be built again; if this comes again, check the drive"},
-    [TUCK_EVENT_INDEX_DAMAGED] = {"began anew the damaged index",
-                                  "what it knew will be built again"},
-    [TUCK_EVENT_ENTRIES_LOST] = {"could not write some entries to the index",
-                                 "these outputs will be built again"},
-};
-
 static void emit(struct tuck_event_sink *sink, const struct tuck_event *event) {
     static unsigned told; /* atomic: bits of the kinds */
     char text[1100];
@@ -106,11 +88,7 @@ static void emit(struct tuck_event_sink *sink, const struct tuck_event *event) {
     unsigned before = __atomic_fetch_or(&told, 1U << event->kind, __ATOMIC_RELAXED);
     if (log_fd < 0 && (before >> event->kind & 1))
         return;
-    bool has_path = event->path, has_reason = event->error && event->error->text[0];
-    (void)snprintf(text, sizeof(text), "%s%s%s%s%s%s; %s", reports[event->kind].what,
-                   has_path ? " '" : "", has_path ? event->path : "", has_path ? "'" : "",
-                   has_reason ? ": " : "", has_reason ? event->error->text : "",
-                   reports[event->kind].meaning);
+    tuck_command_describe(event, text, sizeof(text));
     report_line(text);
 }
 
@@ -140,6 +118,15 @@ static void read_settings(struct tuck_settings *settings, int argc, char **argv)
     log_fd = fd;
 }
 
+static struct tuck_trace *open_trace(const struct tuck_settings *settings) {
+    struct tuck_trace *trace = NULL;
+    struct tuck_error err = {0};
+    const char *path = settings->value[TUCK_SETTING_trace];
+    if (path && tuck_trace_open(path, settings->has_trace_bodies, &trace, &err) < 0)
+        report_line(err.text);
+    return trace;
+}
+
 static int serve(int out, int argc, char **argv) {
     struct tuck_settings settings = {0};
     struct tuck_event_sink sink = {.emit = emit};
@@ -147,19 +134,19 @@ static int serve(int out, int argc, char **argv) {
     struct tuck_cache *cache = NULL;
     (void)umask(077);
     read_settings(&settings, argc, argv);
-    const char *dir = settings.value[TUCK_SETTING_dir];
-    struct tuck_cache_options options = {
-        .dir = dir ? dir : "",
-        .gocache = settings.gocache,
-        .durability = settings.durability,
-        .sink = &sink,
-    };
+    struct tuck_cache_options options = tuck_settings_cache(&settings);
+    options.sink = &sink;
+    struct tuck_trace *trace = open_trace(&settings);
     int status = tuck_cache_open(&options, &cache, &err);
     if (status == 0)
-        status = tuck_serve(cache, &(struct tuck_serve_options){.in = 0, .out = out, .stop = &stop},
-                            &err);
+        status = tuck_serve(
+            cache, &(struct tuck_serve_options){.in = 0, .out = out, .stop = &stop, .trace = trace},
+            &err);
     else
         (void)close(out);
+    struct tuck_error lost = {0};
+    if (tuck_trace_close(trace, &lost) < 0)
+        report_line(lost.text);
     if (status < 0) {
         char text[400];
         (void)snprintf(text, sizeof(text), "%s%s", err.text,
@@ -177,7 +164,7 @@ static int serve(int out, int argc, char **argv) {
             (void)close(fd);
     tuck_close_fd(&nothing);
     if (cache)
-        tuck_cache_tidy(cache);
+        tuck_cache_tidy(cache, &stop);
     tuck_cache_close(cache);
     tuck_settings_fini(&settings);
     tuck_close_fd(&log_fd);

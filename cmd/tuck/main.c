@@ -9,8 +9,6 @@
  */
 #include "cmd/tuck/command.h"
 
-#include <stdarg.h>
-
 #ifndef TUCK_VERSION
 #error "the build gives TUCK_VERSION"
 #endif
@@ -25,21 +23,18 @@ static const struct command {
 } commands[] = {
     {"serve", tuck_command_serve, "be the helper: what the go command runs; the default on a pipe"},
     {"stats", tuck_command_stats, "what the cache holds and did  [--json]"},
+    {"gc", tuck_command_gc, "evict now  [--dry-run] [--max-size=SIZE] [--older-than=AGE] [--json]"},
+    {"verify", tuck_command_verify,
+     "read everything and compare  [--repair] [--subset=N/M] [--json]"},
+    {"import", tuck_command_import, "take over a built-in cache of the go command  [DIR] [--json]"},
+    {"rm", tuck_command_rm, "remove an action or output everywhere  ID"},
     {"clear", tuck_command_clear, "empty the cache; safe beside running builds"},
+    {"drive", tuck_command_drive, "the drives of the set  [add | remove | replace] DIR..."},
     {"exec", tuck_command_exec, "run a command with GOCACHEPROG set to this tuck  -- COMMAND..."},
     {"config", tuck_command_config, "the settings in force  [--origin]"},
     {"version", command_version, "print the version"},
     {"help", command_help, "print this"},
 };
-
-void tuck_say(const char *format, ...) {
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    fprintf(stderr, "tuck: %s\n", text); // one write, so that lines of several helpers do not mix
-}
 
 static void print_help(FILE *to) {
     fputs("tuck - a build cache for Go\n\n"
@@ -53,7 +48,7 @@ static void print_help(FILE *to) {
         "\nsettings, as flag --name=value, variable TUCK_NAME, or key in ~/.config/tuck/config:\n",
         to);
     for (int i = 0; i < TUCK_SETTING_MAX; i++)
-        fprintf(to, "  --%-11s %s\n", tuck_setting_name(i), tuck_setting_help(i));
+        fprintf(to, "  --%-14s %s\n", tuck_setting_name(i), tuck_setting_help(i));
     fputs("\nexample: tuck exec -- go build ./...\nmanual: man tuck\n", to);
 }
 
@@ -67,36 +62,6 @@ static int command_version(int argc, char **argv) {
     (void)argc, (void)argv;
     puts("tuck " TUCK_VERSION);
     return TUCK_EXIT_DONE;
-}
-
-static void report_problem(const char *text) {
-    tuck_say("%s", text);
-}
-
-int tuck_command_settings(struct tuck_settings *settings, int argc, char **argv,
-                          const char *const *flags, unsigned *ret_flags) {
-    struct tuck_error err = {0};
-    settings->report = report_problem;
-    *ret_flags = 0;
-    argc = tuck_settings_from_flags(settings, argc, argv);
-    for (int i = 1; i < argc; i++) {
-        bool is_known = false;
-        for (unsigned place = 0; flags[place]; place++) {
-            if (strcmp(argv[i], flags[place]) == 0) {
-                *ret_flags |= 1U << place;
-                is_known = true;
-            }
-        }
-        if (!is_known) {
-            tuck_say("'%s' is not an argument of tuck %s; see tuck help", argv[i], argv[0]);
-            return TUCK_EXIT_USAGE;
-        }
-    }
-    if (tuck_settings_complete(settings, &err) < 0) {
-        tuck_say("%s", err.text);
-        return TUCK_EXIT_FAILED;
-    }
-    return settings->problems ? TUCK_EXIT_USAGE : TUCK_EXIT_DONE;
 }
 
 int main(int argc, char **argv) {

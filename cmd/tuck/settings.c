@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cmd/tuck/settings.h"
+#include "cmd/tuck/units.h"
 #include "lib/base/io.h"
 
 #include <ctype.h>
@@ -31,6 +32,12 @@ static const char *const helps[TUCK_SETTING_MAX] = {
 
 const char *tuck_setting_name(enum tuck_setting setting) {
     return names[setting];
+}
+
+void tuck_setting_variable(enum tuck_setting setting, char ret_name[static 64]) {
+    (void)snprintf(ret_name, 64, "TUCK_%s", names[setting]);
+    for (char *c = ret_name; *c; c++)
+        *c = (char)toupper((unsigned char)*c);
 }
 
 const char *tuck_setting_help(enum tuck_setting setting) {
@@ -130,9 +137,7 @@ int tuck_settings_from_flags(struct tuck_settings *settings, int argc, char **ar
 static void read_environment(struct tuck_settings *settings) {
     for (size_t setting = 0; setting < TUCK_SETTING_MAX; setting++) {
         char name[64], origin[80];
-        (void)snprintf(name, sizeof(name), "TUCK_%s", names[setting]);
-        for (char *c = name; *c; c++)
-            *c = (char)toupper((unsigned char)*c);
+        tuck_setting_variable((enum tuck_setting)setting, name);
         (void)snprintf(origin, sizeof(origin), "environment %s", name);
         const char *value = getenv(name);
         if (value && *value)
@@ -281,9 +286,26 @@ static int find_dir(struct tuck_settings *settings, struct tuck_error *err) {
     return 0;
 }
 
+// What cannot be used is reported, and the default takes its place.
+static void refuse(struct tuck_settings *settings, enum tuck_setting setting, const char *wanted,
+                   const char *standard) {
+    problem(settings, "%s (%s) is '%s'; %s", names[setting], settings->origin[setting],
+            settings->value[setting], wanted);
+    free(settings->value[setting]);
+    free(settings->origin[setting]);
+    settings->value[setting] = standard ? strdup(standard) : NULL;
+    settings->origin[setting] = standard ? strdup("default") : NULL;
+}
+
+// The text of the setting, which is the default if nobody set it. NULL without memory.
+static const char *text_of(struct tuck_settings *settings, enum tuck_setting setting,
+                           const char *standard) {
+    return set(settings, setting, standard, "default") ? settings->value[setting] : NULL;
+}
+
 static void read_durability(struct tuck_settings *settings) {
     static const char *const levels[] = {"lazy", "batch", "strict"};
-    const char *value = settings->value[TUCK_SETTING_durability];
+    const char *value = text_of(settings, TUCK_SETTING_durability, "lazy");
     for (size_t level = 0; value && level < TUCK_ARRAY_LEN(levels); level++) {
         if (strcmp(value, levels[level]) == 0) {
             settings->durability = (enum tuck_durability)level;
@@ -291,12 +313,112 @@ static void read_durability(struct tuck_settings *settings) {
         }
     }
     if (value)
-        problem(settings, "durability (%s) is '%s'; it can be lazy, batch or strict",
-                settings->origin[TUCK_SETTING_durability], value);
-    free(settings->value[TUCK_SETTING_durability]);
-    free(settings->origin[TUCK_SETTING_durability]);
-    settings->value[TUCK_SETTING_durability] = strdup("lazy");
-    settings->origin[TUCK_SETTING_durability] = strdup("default");
+        refuse(settings, TUCK_SETTING_durability, "it can be lazy, batch or strict", "lazy");
+}
+
+// A size, a percentage, or both with a comma: the smaller of them.
+static bool read_share(const char *text, struct tuck_quota *ret_share) {
+    char part[64];
+    const char *comma = strchr(text, ',');
+    size_t len = comma ? (size_t)(comma - text) : strlen(text);
+    *ret_share = (struct tuck_quota){0};
+    if (len >= sizeof(part))
+        return false;
+    memcpy(part, text, len);
+    part[len] = '\0';
+    if (!comma)
+        return tuck_read_percent(part, &ret_share->percent) ||
+               tuck_read_size(part, &ret_share->bytes);
+    return (tuck_read_size(part, &ret_share->bytes) &&
+            tuck_read_percent(comma + 1, &ret_share->percent)) ||
+           (tuck_read_percent(part, &ret_share->percent) &&
+            tuck_read_size(comma + 1, &ret_share->bytes));
+}
+
+static void read_shares(struct tuck_settings *settings) {
+    struct tuck_bound *bound = &settings->bound;
+    const char *quota = text_of(settings, TUCK_SETTING_quota, "20GiB,10%");
+    if (quota && (!read_share(quota, &bound->quota) ||
+                  (bound->quota.bytes == 0 && bound->quota.percent == 0))) {
+        refuse(settings, TUCK_SETTING_quota,
+               "it can be a size like 20GiB, a share like 10%, or both as 20GiB,10%", "20GiB,10%");
+        bound->quota = (struct tuck_quota){UINT64_C(20) << 30, 10};
+    }
+    const char *floor = text_of(settings, TUCK_SETTING_free_floor, "5%");
+    if (floor && !read_share(floor, &bound->floor)) {
+        refuse(settings, TUCK_SETTING_free_floor, "it can be a size like 2GiB or a share like 5%",
+               "5%");
+        bound->floor = (struct tuck_quota){0, 5};
+    }
+}
+
+static bool read_watermark(const char *text, unsigned *ret_percent) {
+    char *end;
+    unsigned long percent = strtoul(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || (*end && strcmp(end, "%") != 0) || percent < 1 ||
+        percent > 100)
+        return false;
+    *ret_percent = (unsigned)percent;
+    return true;
+}
+
+static void read_watermarks(struct tuck_settings *settings) {
+    struct tuck_bound *bound = &settings->bound;
+    const char *high = text_of(settings, TUCK_SETTING_watermark_high, "90");
+    const char *low = text_of(settings, TUCK_SETTING_watermark_low, "80");
+    if (high && !read_watermark(high, &bound->high)) {
+        refuse(settings, TUCK_SETTING_watermark_high, "it can be a percentage from 1 to 100", "90");
+        bound->high = 90;
+    }
+    if (low && !read_watermark(low, &bound->low)) {
+        refuse(settings, TUCK_SETTING_watermark_low, "it can be a percentage from 1 to 100", "80");
+        bound->low = 80;
+    }
+    if (low && high && bound->low >= bound->high) {
+        refuse(settings, TUCK_SETTING_watermark_low, "it must be less than watermark_high", "80");
+        free(settings->value[TUCK_SETTING_watermark_high]);
+        free(settings->origin[TUCK_SETTING_watermark_high]);
+        settings->value[TUCK_SETTING_watermark_high] = strdup("90");
+        settings->origin[TUCK_SETTING_watermark_high] = strdup("default");
+        bound->low = 80;
+        bound->high = 90;
+    }
+}
+
+static void read_keep(struct tuck_settings *settings) {
+    const char *keep = text_of(settings, TUCK_SETTING_keep, "1d");
+    if (keep && (!tuck_read_age(keep, &settings->bound.keep_s) || settings->bound.keep_s < 3600)) {
+        refuse(settings, TUCK_SETTING_keep, "it can be an age of an hour or more, like 36h or 5d",
+               "1d");
+        settings->bound.keep_s = 86400;
+    }
+}
+
+static void read_trace_bodies(struct tuck_settings *settings) {
+    const char *text = text_of(settings, TUCK_SETTING_trace_bodies, "no");
+    settings->has_trace_bodies = text && strcmp(text, "yes") == 0;
+    if (text && !settings->has_trace_bodies && strcmp(text, "no") != 0)
+        refuse(settings, TUCK_SETTING_trace_bodies, "it can be yes or no", "no");
+}
+
+static int read_drives(struct tuck_settings *settings, struct tuck_error *err) {
+    struct tuck_error why = {0};
+    const char *text = settings->value[TUCK_SETTING_drives];
+    if (text && tuck_drives_parse(text, &settings->drives, &why) < 0) {
+        if (why.code == TUCK_ENOMEM)
+            return tuck_fail(err, TUCK_ENOMEM, "no memory for the drives");
+        refuse(settings, TUCK_SETTING_drives, why.text, NULL);
+    }
+    if (settings->drives.count > 0)
+        return 0;
+    if (!settings->value[TUCK_SETTING_dir])
+        return find_dir(settings, err); // says why there is none
+    settings->drives.paths = calloc(1, sizeof(*settings->drives.paths));
+    char *dir = settings->drives.paths ? strdup(settings->value[TUCK_SETTING_dir]) : NULL;
+    if (!dir)
+        return tuck_fail(err, TUCK_ENOMEM, "no memory for the drives");
+    settings->drives.paths[settings->drives.count++] = dir;
+    return 0;
 }
 
 int tuck_settings_complete(struct tuck_settings *settings, struct tuck_error *err) {
@@ -314,8 +436,25 @@ int tuck_settings_complete(struct tuck_settings *settings, struct tuck_error *er
     for (size_t len = *dir ? strlen(*dir) : 0; len > 1 && (*dir)[len - 1] == '/'; len--)
         (*dir)[len - 1] = '\0';
     read_durability(settings);
+    read_shares(settings);
+    read_watermarks(settings);
+    read_keep(settings);
+    read_trace_bodies(settings);
     find_gocache(settings);
-    return *dir ? 0 : find_dir(settings, err);
+    int status = *dir ? 0 : find_dir(settings, err);
+    if (status < 0 && !settings->value[TUCK_SETTING_drives])
+        return status;
+    return read_drives(settings, err);
+}
+
+struct tuck_cache_options tuck_settings_cache(const struct tuck_settings *settings) {
+    return (struct tuck_cache_options){
+        .drives = (const char *const *)settings->drives.paths,
+        .drive_count = settings->drives.count,
+        .gocache = settings->gocache,
+        .durability = settings->durability,
+        .bound = settings->bound,
+    };
 }
 
 void tuck_settings_fini(struct tuck_settings *settings) {
@@ -324,4 +463,5 @@ void tuck_settings_fini(struct tuck_settings *settings) {
         free(settings->origin[i]);
     }
     free(settings->gocache);
+    tuck_drives_fini(&settings->drives);
 }

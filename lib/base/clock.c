@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "lib/base/clock.h"
 
-static int64_t shift_ns;
+static uint64_t wall_shift_ns, mono_shift_ns; /* atomic, relaxed: pair with nothing */
 
 static uint64_t read_clock(clockid_t id) {
     struct timespec now;
@@ -10,15 +10,24 @@ static uint64_t read_clock(clockid_t id) {
 }
 
 uint64_t tuck_clock_wall_ns(void) {
-    return read_clock(CLOCK_REALTIME) + (uint64_t)shift_ns;
+    return read_clock(CLOCK_REALTIME) + __atomic_load_n(&wall_shift_ns, __ATOMIC_RELAXED);
 }
 
 uint64_t tuck_clock_mono_ns(void) {
-    return read_clock(CLOCK_MONOTONIC);
+    return read_clock(CLOCK_MONOTONIC) + __atomic_load_n(&mono_shift_ns, __ATOMIC_RELAXED);
 }
 
 void tuck_clock_shift(int64_t by_ns) {
-    shift_ns += by_ns;
+    (void)__atomic_fetch_add(&wall_shift_ns, (uint64_t)by_ns, __ATOMIC_RELAXED);
+}
+
+void tuck_clock_shift_mono(uint64_t by_ns) {
+    (void)__atomic_fetch_add(&mono_shift_ns, by_ns, __ATOMIC_RELAXED);
+}
+
+uint64_t tuck_clock_kernel_ns(uint64_t mono_ns) {
+    uint64_t shift_ns = __atomic_load_n(&mono_shift_ns, __ATOMIC_RELAXED);
+    return mono_ns > shift_ns ? mono_ns - shift_ns : 0;
 }
 
 // Days since 1970 to a civil date: Howard Hinnant's algorithm, eras of 400 years that begin on 1

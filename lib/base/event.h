@@ -21,7 +21,15 @@
     X(damaged, "objects", "objects found damaged and taken away")                                  \
     X(fallbacks, "requests", "puts kept in a private directory because the drive failed")          \
     X(errors, "requests", "requests answered with an error")                                       \
-    X(entries_lost, "entries", "entries that could not be written to the index")
+    X(entries_lost, "entries", "entries that could not be written to the index")                   \
+    X(stored_bytes, "bytes", "space that new objects took, in blocks of the drive")                \
+    X(stored_objects, "objects", "objects that were new on the drive")                             \
+    X(removed_bytes, "bytes", "space that removed objects gave back")                              \
+    X(removed_objects, "objects", "objects that were removed")                                     \
+    X(evicted, "entries", "entries that were evicted to keep the bound, or on request")            \
+    X(collections, "runs", "times that a collector had to remove something")                       \
+    X(offline, "events", "times that the drive failed and was left alone for a while")             \
+    X(imported, "entries", "entries taken over from other caches")
 
 enum tuck_counter {
 #define X(name, unit, help) TUCK_COUNT_##name,
@@ -46,6 +54,11 @@ enum tuck_event_kind {
     TUCK_EVENT_OBJECT_DAMAGED, // an object did not have its hash and was taken away
     TUCK_EVENT_INDEX_DAMAGED,  // the index was unreadable and was begun anew; the objects stay
     TUCK_EVENT_ENTRIES_LOST,   // entries could not be written; they will be misses
+    TUCK_EVENT_SET_REFUSED,    // the drives do not form a set: the usable ones serve
+    TUCK_EVENT_DRIVE_OFFLINE,  // a drive of several failed: the others serve, it is tried again
+    TUCK_EVENT_DRIVE_ONLINE,   // and serves again
+    TUCK_EVENT_DRIVE_HEALED,   // a blank drive took its place in the set
+    TUCK_EVENT_BOUND_EXCEEDED, // what may not be evicted is more than the quota
 };
 
 struct tuck_event {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "lib/base/thread.h"
+#include "lib/base/clock.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -53,8 +54,9 @@ void tuck_cond_init(pthread_cond_t *cond) {
 }
 
 bool tuck_cond_wait_until(pthread_cond_t *cond, struct tuck_mutex *mutex, uint64_t deadline_ns) {
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / TUCK_NS_PER_S),
-                             .tv_nsec = (long)(deadline_ns % TUCK_NS_PER_S)};
+    uint64_t kernel_ns = tuck_clock_kernel_ns(deadline_ns);
+    struct timespec until = {.tv_sec = (time_t)(kernel_ns / TUCK_NS_PER_S),
+                             .tv_nsec = (long)(kernel_ns % TUCK_NS_PER_S)};
     note_released(mutex->rank);
     int status = pthread_cond_timedwait(cond, &mutex->mutex, &until);
     note_taken(mutex->rank);

@@ -2,69 +2,25 @@
 #include "lib/cache/cache.h"
 #include "lib/base/clock.h"
 #include "lib/base/digest.h"
-#include "lib/base/io.h"
-#include "lib/base/thread.h"
-#include "lib/index/index.h"
-#include "lib/store/drive.h"
-#include "lib/store/lease.h"
+#include "lib/cache/internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/file.h>
 
-#define FLUSH_AGE_NS (200 * TUCK_NS_PER_MS) // how long a put may wait for the index
-#define FLUSH_COUNT  512U                   // how many may
-#define BATCH_AGE_NS (5 * TUCK_NS_PER_S)    // the same where each flush syncs the file system
-#define LOCKS_NS                                                                                   \
-    (250 * TUCK_NS_PER_MS)      // how long a flush waits for other processes; the end may meet two
-#define TOUCH_S         3600U   // how stale an access time may be
-#define SLOW_BYTES      262144U // hashing more than this is not done on the reader
-#define KNOWN_PLACES    8192U   // a power of two
-#define STAGE_AT        65536U  // a body up to this size is written in one piece
+#define FLUSH_AGE_NS    (200 * TUCK_NS_PER_MS) // how long a put may wait for the index
+#define FLUSH_COUNT     512U                   // how many may
+#define BATCH_AGE_NS    (5 * TUCK_NS_PER_S)    // the same where each flush syncs the file system
+#define LOCKS_NS        (250 * TUCK_NS_PER_MS) // how long a flush waits for other processes
+#define END_NS          (2 * LOCKS_NS)         // and all flushes of the end together
+#define SPACE_NS        TUCK_NS_PER_S          // between two looks at the room that is left
+#define TOUCH_S         3600U                  // how stale an access time may be
+#define SLOW_BYTES      262144U                // hashing more than this is not done on the reader
+#define STAGE_AT        65536U                 // a body up to this size is written in one piece
 #define PRIVATE_ENTRIES 65536U
 
-// Objects that this process wrote or hashed, so that a second put of the same output costs one
-// stat. Direct-mapped: a collision forgets the older one.
-struct known {
-    struct tuck_output_id output;
-    uint32_t tag; // 0: free
-    bool is_synced;
-};
-
-// Entries of objects in the private drive; they live as long as the process.
+// They live as long as the process.
 struct private_entry {
     struct tuck_action_id action;
     struct tuck_entry entry;
-};
-
-struct tuck_cache {
-    enum tuck_durability durability;
-    struct tuck_event_sink *sink;
-    struct tuck_drive *drive; // NULL: unusable
-    struct tuck_index *index; // NULL iff drive is
-    struct tuck_lease *lease; // taken with the first answer that has a path
-    bool has_lease;           // or tried to
-    struct tuck_drive *spare; // the private drive, made when needed
-    bool has_told_spare;
-    struct tuck_counters counters; /* atomic */
-
-    /* owned by the reader */
-    struct private_entry *privates;
-    size_t private_count;
-    size_t private_room;
-
-    struct tuck_mutex lock;
-    /* guarded by lock */
-    struct known *known;
-    pthread_cond_t wake_flusher;
-    pthread_cond_t flushed;
-    size_t dirty;          // puts since the last flush began
-    uint64_t flushes;      // that have ended
-    bool is_flush_failing; // the last one did
-    bool is_ending;
-    /* owned by the reader */
-    pthread_t flusher;
-    bool has_flusher;
 };
 
 struct tuck_put {
@@ -75,8 +31,15 @@ struct tuck_put {
     uint64_t received;
     struct tuck_digest digest;
     struct tuck_stage *stage; // NULL while the object is there already, or no file was needed yet
+    struct bay *bay;          // where the object is, or is being written; NULL: the private drive
+    struct bay_parts *parts;  // of the bay
+    uint8_t place[TUCK_DRIVES_MAX]; // the bays in the order in which they are tried
+    size_t place_count, place_next;
     bool is_present;
-    bool is_spare; // the stage is on the private drive
+    bool is_private;   // no drive has taken it
+    bool is_new;       // on its drive, when it is committed
+    uint64_t put_ns;   // of an imported entry, else 0: now
+    uint32_t access_s; // of an imported entry
     uint32_t tag;
     int failed; // why no place was left, or 0
     struct tuck_error why;
@@ -86,38 +49,21 @@ struct tuck_put {
 
 // --- Opening -------------------------------------------------------------------------------------
 
-static void forget_drive(struct tuck_cache *cache) {
-    tuck_index_close(cache->index);
-    tuck_drive_close(cache->drive);
-    cache->index = NULL;
-    cache->drive = NULL;
-}
-
-static int open_drive(struct tuck_cache *cache, const struct tuck_cache_options *options,
-                      struct tuck_error *err) {
-    int status = tuck_drive_open(options->dir, options->gocache, &cache->drive, err);
-    if (status < 0)
-        return status;
-    TUCK_CLEANUP(tuck_close_fd) int dirfd = tuck_drive_open_dir(cache->drive, "index", err);
-    if (dirfd < 0)
-        return dirfd;
-    return tuck_index_open(dirfd, cache->sink, &cache->index, err);
-}
-
 int tuck_cache_open(const struct tuck_cache_options *options, struct tuck_cache **ret_cache,
                     struct tuck_error *err) {
     struct tuck_cache *cache = calloc(1, sizeof(*cache));
     if (!cache)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for the cache");
     cache->durability = options->durability;
+    cache->bound = options->bound;
     cache->sink = options->sink;
     tuck_mutex_init(&cache->lock, TUCK_RANK_CACHE);
     tuck_cond_init(&cache->wake_flusher);
     tuck_cond_init(&cache->flushed);
-    struct tuck_error why = {0};
-    if (open_drive(cache, options, &why) < 0) {
-        forget_drive(cache);
-        tuck_emit(cache->sink, TUCK_EVENT_DRIVE_UNUSABLE, options->dir, &why);
+    int status = tuck_bays__open(&cache->bays, options, err);
+    if (status < 0) {
+        tuck_cache_close(cache);
+        return status;
     }
     *ret_cache = cache;
     return 0;
@@ -126,104 +72,105 @@ int tuck_cache_open(const struct tuck_cache_options *options, struct tuck_cache 
 void tuck_cache_close(struct tuck_cache *cache) {
     if (!cache)
         return;
-    tuck_lease_release(cache->lease);
-    forget_drive(cache);
+    tuck_bays__close(&cache->bays);
     tuck_drive_close(cache->spare);
     (void)pthread_cond_destroy(&cache->wake_flusher);
     (void)pthread_cond_destroy(&cache->flushed);
     tuck_mutex_fini(&cache->lock);
     free(cache->privates);
-    free(cache->known);
     free(cache);
 }
 
+// The set's first place stands for all where no drive is meant.
 struct tuck_counters *tuck_cache_counters(struct tuck_cache *cache) {
-    return &cache->counters;
-}
-
-// Before the look at an object whose path is about to be given out.
-static void claim(struct tuck_cache *cache, const struct tuck_output_id *output) {
-    if (!cache->has_lease) {
-        cache->has_lease = true;
-        int dirfd = tuck_drive_open_dir(cache->drive, "leases", NULL);
-        if (dirfd >= 0)
-            (void)!tuck_lease_take(dirfd, &cache->lease,
-                                   NULL); // nothing can be removed from such a drive either
-    }
-    tuck_lease_claim(cache->lease, output);
-}
-
-// --- Known objects -------------------------------------------------------------------------------
-
-static void note_known(struct tuck_cache *cache, const struct tuck_output_id *output, uint32_t tag,
-                       bool is_synced) {
-    tuck_lock(&cache->lock);
-    if (!cache->known)
-        cache->known = calloc(KNOWN_PLACES, sizeof(*cache->known));
-    if (cache->known)
-        cache->known[tuck_id_hash(output->bytes) & (KNOWN_PLACES - 1)] =
-            (struct known){*output, tag ? tag : 1, is_synced};
-    tuck_unlock(&cache->lock);
-}
-
-static bool is_known(struct tuck_cache *cache, const struct tuck_output_id *output, uint32_t tag,
-                     bool *ret_is_synced) {
-    tuck_lock(&cache->lock);
-    const struct known *known =
-        cache->known ? &cache->known[tuck_id_hash(output->bytes) & (KNOWN_PLACES - 1)] : NULL;
-    bool found =
-        known && known->tag == (tag ? tag : 1) && tuck_output_equal(&known->output, output);
-    *ret_is_synced = found && known->is_synced;
-    tuck_unlock(&cache->lock);
-    return found;
+    return &cache->bays.bay[0].counters;
 }
 
 // --- Flusher -------------------------------------------------------------------------------------
 
-static int sync_file_system(int fd) {
-#ifdef __linux__
-    return syncfs(fd);
-#else
-    sync();
-    return fd < 0 ? -1 : 0;
-#endif
+// Writes what is dirty on every drive. 0, or what the first failed with, or TUCK_INDEX_BUSY.
+static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
+    uint64_t deadline_ns = tuck_clock_mono_ns() + wait_ns;
+    int first = 0;
+    for (size_t i = 0; i < cache->bays.count; i++) {
+        struct tuck_error why = {0};
+        struct bay *bay = &cache->bays.bay[i];
+        struct bay_parts *parts = bay_parts(bay);
+        if (!parts || tuck_lru_dirty_count(tuck_index_lru(parts->index)) == 0)
+            continue;
+        uint64_t now_ns = tuck_clock_mono_ns();
+        int status =
+            tuck_index_flush(parts->index, now_ns < deadline_ns ? deadline_ns - now_ns : 0, &why);
+        if (status < 0) {
+            tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, "index/entries", &why);
+            tuck_bays__fault(&cache->bays, bay, why.os);
+        }
+        first = first < 0 || status == 0 ? first : status;
+    }
+    return first;
 }
 
-// Rule A for power cuts: from batch up the objects are durable before the entries that name them
-// are written.
-static int flush(struct tuck_cache *cache) {
-    struct tuck_error why = {0};
-    struct tuck_flush how = {
-        .wait_ns = LOCKS_NS,
-        .sync_objects = cache->durability == TUCK_BATCH ? sync_file_system : NULL,
-        .sync_entries = cache->durability != TUCK_LAZY,
-    };
-    int status = tuck_index_flush(cache->index, &how, &why);
-    if (status < 0)
-        tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, "index/entries", &why);
-    return status;
+static void *run_collector(void *arg) {
+    struct tuck_cache *cache = arg;
+    for (size_t i = 0; i < cache->bays.count && !cache->stop_collecting; i++)
+        if (tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE)
+            tuck_cache__collect_as_due(cache, &cache->bays.bay[i], &cache->stop_collecting);
+    return NULL;
+}
+
+// While bodies come in: is there room, and must something go? One collection in a helper's life is enough; the next
+// helper goes on.
+static void look_at_space(struct tuck_cache *cache) {
+    uint64_t now_ns = tuck_clock_mono_ns();
+    if (now_ns < cache->space_seen_ns + SPACE_NS)
+        return;
+    cache->space_seen_ns = now_ns;
+    bool is_due = false;
+    for (size_t i = 0; i < cache->bays.count; i++) {
+        struct bay_parts *parts = bay_parts(&cache->bays.bay[i]);
+        if (parts)
+            tuck_lease_publish(parts->lease, &cache->bays.bay[i].counters);
+        is_due |= tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE;
+    }
+    tuck_lock(&cache->lock);
+    bool may_start = is_due && !cache->has_collector && !cache->is_ending;
+    cache->has_collector |= may_start;
+    tuck_unlock(&cache->lock);
+    if (may_start && tuck_thread_start(&cache->collector, run_collector, cache) < 0) {
+        tuck_lock(&cache->lock);
+        cache->has_collector = false;
+        tuck_unlock(&cache->lock);
+    }
+}
+
+// Waits until there is something to do. False when the end has come.
+static bool wait_for_work(struct tuck_cache *cache) {
+    uint64_t age_ns = cache->durability == TUCK_BATCH ? BATCH_AGE_NS : FLUSH_AGE_NS;
+    uint64_t due_ns = UINT64_MAX;
+    while (!cache->is_ending && cache->dirty < FLUSH_COUNT) {
+        if (cache->dirty > 0 && due_ns == UINT64_MAX)
+            due_ns = tuck_clock_mono_ns() + age_ns;
+        uint64_t try_ns = tuck_bays__next_try_ns(&cache->bays);
+        if (!tuck_cond_wait_until(&cache->wake_flusher, &cache->lock,
+                                  due_ns < try_ns ? due_ns : try_ns))
+            break;
+    }
+    return !cache->is_ending;
 }
 
 static void *run_flusher(void *arg) {
     struct tuck_cache *cache = arg;
-    uint64_t age_ns = cache->durability == TUCK_BATCH ? BATCH_AGE_NS : FLUSH_AGE_NS;
     tuck_lock(&cache->lock);
-    while (!cache->is_ending) {
-        if (cache->dirty == 0) {
-            tuck_cond_wait(&cache->wake_flusher, &cache->lock);
-            continue;
-        }
-        uint64_t due_ns = tuck_clock_mono_ns() + age_ns;
-        while (!cache->is_ending && cache->dirty < FLUSH_COUNT &&
-               tuck_cond_wait_until(&cache->wake_flusher, &cache->lock, due_ns))
-            ;
-        if (cache->is_ending)
-            break;
+    while (wait_for_work(cache)) {
+        bool has_dirty = cache->dirty > 0;
         cache->dirty = 0;
         tuck_unlock(&cache->lock);
-        int status = flush(cache);
+        tuck_bays__try_again(&cache->bays);
+        int status = has_dirty ? flush(cache, LOCKS_NS) : 0;
+        if (has_dirty)
+            look_at_space(cache);
         tuck_lock(&cache->lock);
-        cache->flushes++;
+        cache->flushes += has_dirty;
         cache->is_flush_failing = status != 0;
         if (status != 0)
             cache->dirty++; // try again when the age is reached once more
@@ -233,11 +180,15 @@ static void *run_flusher(void *arg) {
     return NULL;
 }
 
+static void need_flusher(struct tuck_cache *cache) {
+    if (!cache->has_flusher)
+        cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
+}
+
 // `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow the client down; but not
 // for one that fails: then entries are lost when there is no room any more, and become misses.
 static void order_flush(struct tuck_cache *cache, size_t waiting) {
-    if (!cache->has_flusher)
-        cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
+    need_flusher(cache);
     tuck_lock(&cache->lock);
     cache->dirty++;
     if (cache->dirty == 1 || cache->dirty == FLUSH_COUNT)
@@ -251,10 +202,21 @@ static void order_flush(struct tuck_cache *cache, size_t waiting) {
     }
     tuck_unlock(&cache->lock);
     if (!cache->has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
-        (void)!flush(cache); // no thread could be had
+        (void)!flush(cache, LOCKS_NS); // no thread could be had
 }
 
-void tuck_cache_end(struct tuck_cache *cache) {
+// A drive failed. It is looked at, and tried again on the flusher's thread.
+static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
+    tuck_bays__fault(&cache->bays, bay, os);
+    if (bay_parts(bay))
+        return;
+    need_flusher(cache);
+    tuck_lock(&cache->lock);
+    (void)pthread_cond_signal(&cache->wake_flusher);
+    tuck_unlock(&cache->lock);
+}
+
+static void end_threads(struct tuck_cache *cache) {
     tuck_lock(&cache->lock);
     cache->is_ending = true;
     (void)pthread_cond_signal(&cache->wake_flusher);
@@ -262,26 +224,50 @@ void tuck_cache_end(struct tuck_cache *cache) {
     if (cache->has_flusher)
         (void)pthread_join(cache->flusher, NULL);
     cache->has_flusher = false;
-    tuck_count(&cache->counters, TUCK_COUNT_helpers, 1);
-    if (!cache->index)
-        return;
-    if (__atomic_load_n(&cache->counters.value[TUCK_COUNT_puts], __ATOMIC_RELAXED) > 0 &&
-        flush(cache) != 0) {
-        size_t lost = tuck_index_spool(cache->index);
-        if (lost > 0) {
-            tuck_count(&cache->counters, TUCK_COUNT_entries_lost, lost);
-            tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
-        }
-    }
-    tuck_index_counters(cache->index, &cache->counters, NULL);
+    cache->stop_collecting = 1; // it ends with the step it is at; the next helper goes on
+    if (cache->has_collector)
+        (void)pthread_join(cache->collector, NULL);
+    cache->has_collector = false;
 }
 
-void tuck_cache_tidy(struct tuck_cache *cache) {
-    tuck_lease_release(TUCK_TAKE(cache->lease));
-    if (!cache->index)
-        return;
-    (void)!flush(cache); // access times, and what verification has found
-    tuck_index_sync_if_due(cache->index, sync_file_system);
+void tuck_cache_end(struct tuck_cache *cache) {
+    end_threads(cache);
+    bool is_flushed = !cache->has_recorded || flush(cache, END_NS) == 0;
+    for (size_t i = 0; i < cache->bays.count; i++) {
+        struct bay *bay = &cache->bays.bay[i];
+        struct bay_parts *parts = bay_parts(bay);
+        size_t lost = parts && !is_flushed ? tuck_index_spool(parts->index) : 0;
+        if (lost > 0) {
+            tuck_count(&bay->counters, TUCK_COUNT_entries_lost, lost);
+            tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
+        }
+        tuck_bay__add_up(bay);
+    }
+    tuck_bays__leave_word(&cache->bays);
+}
+
+static int sync_file_system(int fd) {
+#ifdef __linux__
+    return syncfs(fd);
+#else
+    sync();
+    return fd < 0 ? -1 : 0;
+#endif
+}
+
+void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop) {
+    (void)!flush(cache, LOCKS_NS); // access times, and what verification has found
+    for (size_t i = 0; i < cache->bays.count && !*stop; i++) {
+        struct bay *bay = &cache->bays.bay[i];
+        struct bay_parts *parts = bay_parts(bay);
+        if (!parts)
+            continue;
+        tuck_bay__end_lease(parts); // what this helper gave out is nobody's any more
+        tuck_index_sync_if_due(parts->index, sync_file_system);
+        if (tuck_cache__what_is_due(cache, bay) != DUE_NOTHING)
+            tuck_cache__collect_as_due(cache, bay, stop);
+        tuck_bay__add_up(bay);
+    }
 }
 
 // --- Get -----------------------------------------------------------------------------------------
@@ -307,89 +293,140 @@ static int get_private(struct tuck_cache *cache, const struct tuck_action_id *ac
     uint32_t tag;
     if (!found)
         return TUCK_CACHE_MISS;
-    tuck_drive_path(cache->spare, &found->entry.output, hit->path);
-    if (tuck_drive_check(hit->path, found->entry.size, &tag) != 0 || tag != found->entry.file_tag)
+    tuck_object_path(cache->spare, &found->entry.output, hit->path);
+    if (tuck_object_check(hit->path, found->entry.size, &tag) != 0 || tag != found->entry.file_tag)
         return TUCK_CACHE_MISS;
     fill_hit(&found->entry, hit);
     return 0;
 }
 
-// Hashes the object that was looked at; entry->file_tag says which.
-static int verify(struct tuck_cache *cache, struct tuck_entry *entry) {
-    uint32_t tag = 0;
-    int status = tuck_drive_verify(cache->drive, &entry->output, entry->size, &tag);
-    if (status == TUCK_DRIVE_DAMAGED) {
-        char path[TUCK_DRIVE_PATH_ROOM];
-        tuck_count(&cache->counters, TUCK_COUNT_damaged, 1);
-        tuck_drive_path(cache->drive, &entry->output, path);
+// Where the newest put of the action is.
+struct found {
+    struct bay *bay;
+    struct bay_parts *parts;
+    struct tuck_entry entry;
+};
+
+// Asks all drives that are online. False if none has an entry.
+static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
+                 struct found *ret_found) {
+    ret_found->bay = NULL;
+    for (size_t i = 0; i < cache->bays.count; i++) {
+        struct bay *bay = &cache->bays.bay[i];
+        struct bay_parts *parts = bay_parts(bay);
+        struct tuck_entry entry;
+        int status = parts ? tuck_index_find(parts->index, action, &entry) : TUCK_INDEX_ABSENT;
+        if (status < 0)
+            report_fault(cache, bay, EIO);
+        if (status == 0 && (!ret_found->bay || entry.put_ns > ret_found->entry.put_ns))
+            *ret_found = (struct found){bay, parts, entry};
+    }
+    return ret_found->bay != NULL;
+}
+
+static int verify(struct tuck_cache *cache, const struct found *found, uint32_t tag) {
+    int status = tuck_objects_verify(found->parts->objects, &found->entry.output, tag);
+    if (status == TUCK_OBJECT_DAMAGED) {
+        char path[TUCK_OBJECT_PATH_ROOM];
+        tuck_count(&found->bay->counters, TUCK_COUNT_damaged, 1);
+        tuck_count(&found->bay->counters, TUCK_COUNT_removed_objects, 1);
+        tuck_count(&found->bay->counters, TUCK_COUNT_removed_bytes,
+                   tuck_object_space_of(found->entry.size));
+        tuck_object_path(found->parts->drive, &found->entry.output, path);
         tuck_emit(cache->sink, TUCK_EVENT_OBJECT_DAMAGED, path, NULL);
     }
-    if (status != 0 || tag != entry->file_tag)
-        return TUCK_CACHE_MISS;
-    tuck_count(&cache->counters, TUCK_COUNT_verified, 1);
-    note_known(cache, &entry->output, tag, false);
-    return 0;
+    if (status < 0)
+        report_fault(cache, found->bay, EIO);
+    if (status == 0)
+        tuck_count(&found->bay->counters, TUCK_COUNT_verified, 1);
+    return status == 0 ? 0 : TUCK_CACHE_MISS;
 }
 
 static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bool may_be_slow,
-               struct tuck_hit *hit) {
-    struct tuck_entry entry;
-    if (!cache->index || tuck_index_find(cache->index, action, &entry) != 0)
+               struct tuck_hit *hit, struct bay **ret_bay) {
+    struct found found;
+    *ret_bay = &cache->bays.bay[0];
+    if (!find(cache, action, &found))
         return TUCK_CACHE_MISS;
-    if (may_be_slow)
-        tuck_lease_claim(cache->lease, &entry.output); // the reader has taken it
-    else
-        claim(cache, &entry.output);
+    struct tuck_entry *entry = &found.entry;
     uint32_t tag;
-    tuck_drive_path(cache->drive, &entry.output, hit->path);
-    if (tuck_drive_check(hit->path, entry.size, &tag) != 0)
+    *ret_bay = found.bay;
+    tuck_bay__claim(found.parts, &entry->output);
+    tuck_object_path(found.parts->drive, &entry->output, hit->path);
+    int status = tuck_object_check(hit->path, entry->size, &tag);
+    if (status < 0)
+        report_fault(cache, found.bay, EIO);
+    if (status != 0)
         return TUCK_CACHE_MISS; // gone, or not the object: the next put replaces it
-    bool is_trusted = tag == entry.file_tag && tuck_index_trusts(cache->index, &entry), is_synced;
-    entry.file_tag = tag;
-    if (!is_trusted && !is_known(cache, &entry.output, tag, &is_synced)) {
-        if (!may_be_slow && entry.size > SLOW_BYTES)
+    bool is_trusted = tag == entry->file_tag && tuck_index_trusts(found.parts->index, entry);
+    entry->file_tag = tag;
+    if (!is_trusted && !tuck_objects_knows(found.parts->objects, &entry->output, tag)) {
+        if (!may_be_slow && entry->size > SLOW_BYTES)
             return TUCK_CACHE_SLOW;
-        if (verify(cache, &entry) != 0)
+        if (verify(cache, &found, tag) != 0)
             return TUCK_CACHE_MISS;
     }
     uint32_t now_s = (uint32_t)(tuck_clock_wall_ns() / TUCK_NS_PER_S);
-    bool is_stale = now_s > entry.access_s + TOUCH_S;
+    bool is_stale = now_s > entry->access_s + TOUCH_S;
     if (is_stale) {
-        entry.access_s = now_s;
-        if (entry.hits < UINT16_MAX)
-            entry.hits++;
+        entry->access_s = now_s;
+        if (entry->hits < UINT16_MAX)
+            entry->hits++;
     }
-    if (is_stale || !is_trusted) {
-        entry.is_synced &= is_trusted; // what was hashed now is not the file that was synced
-        (void)tuck_index_touch(cache->index, action, &entry, !is_trusted);
+    if (is_stale || !is_trusted || entry->is_expendable) {
+        entry->is_expendable = false;
+        entry->is_synced &= is_trusted; // what was hashed now is not the file that was synced
+        (void)tuck_index_touch(found.parts->index, action, entry, !is_trusted);
     }
-    fill_hit(&entry, hit);
+    fill_hit(entry, hit);
     return 0;
 }
 
-static int count_get(struct tuck_cache *cache, int status, const struct tuck_hit *hit) {
+static int count_get(struct bay *bay, int status, const struct tuck_hit *hit) {
     if (status == TUCK_CACHE_SLOW)
         return status;
-    tuck_count(&cache->counters, TUCK_COUNT_gets, 1);
-    tuck_count(&cache->counters, status == 0 ? TUCK_COUNT_hits : TUCK_COUNT_misses, 1);
+    tuck_count(&bay->counters, TUCK_COUNT_gets, 1);
+    tuck_count(&bay->counters, status == 0 ? TUCK_COUNT_hits : TUCK_COUNT_misses, 1);
     if (status == 0)
-        tuck_count(&cache->counters, TUCK_COUNT_bytes_served, hit->size);
+        tuck_count(&bay->counters, TUCK_COUNT_bytes_served, hit->size);
     return status;
 }
 
 int tuck_cache_get(struct tuck_cache *cache, const struct tuck_action_id *action,
                    struct tuck_hit *ret_hit) {
+    struct bay *bay;
     if (cache->private_count > 0 && get_private(cache, action, ret_hit) == 0)
-        return count_get(cache, 0, ret_hit);
-    return count_get(cache, get(cache, action, false, ret_hit), ret_hit);
+        return count_get(&cache->bays.bay[0], 0, ret_hit);
+    int status = get(cache, action, false, ret_hit, &bay);
+    return count_get(bay, status, ret_hit);
 }
 
 int tuck_cache_get_slowly(struct tuck_cache *cache, const struct tuck_action_id *action,
                           struct tuck_hit *ret_hit) {
-    return count_get(cache, get(cache, action, true, ret_hit), ret_hit);
+    struct bay *bay;
+    int status = get(cache, action, true, ret_hit, &bay);
+    return count_get(bay, status, ret_hit);
 }
 
 // --- Put -----------------------------------------------------------------------------------------
+
+static bool takes_puts(struct bay *bay) {
+    uint64_t until_ns = __atomic_load_n(&bay->readonly_until_ns, __ATOMIC_RELAXED);
+    return bay_parts(bay) && (until_ns == 0 || tuck_clock_mono_ns() >= until_ns);
+}
+
+// The drives in the order in which they are to be tried: as placed, those without room last.
+static void find_places(struct tuck_put *put) {
+    struct bays *bays = &put->cache->bays;
+    uint8_t order[TUCK_DRIVES_MAX];
+    tuck_set_order(bays->set, &put->output, order);
+    for (int full = 0; full < 2; full++)
+        for (size_t i = 0; i < bays->count; i++) {
+            struct bay *bay = &bays->bay[order[i]];
+            if (takes_puts(bay) && __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
+                put->place[put->place_count++] = order[i];
+        }
+}
 
 static void fail_put(struct tuck_put *put, int status, const struct tuck_error *why) {
     put->failed = status;
@@ -397,72 +434,116 @@ static void fail_put(struct tuck_put *put, int status, const struct tuck_error *
     tuck_stage_free(TUCK_TAKE(put->stage));
 }
 
-// The drive failed this put: go on in the private directory. On failure there the put has failed.
-static void go_elsewhere(struct tuck_put *put, const struct tuck_error *why) {
+static int open_stage(struct tuck_put *put, struct tuck_drive *drive, struct tuck_error *err) {
+    return put->stage ? tuck_stage_move(&put->stage, drive, err)
+                      : tuck_stage_begin(drive, &put->output, &put->stage, err);
+}
+
+// No drive takes it: the private directory does. When that fails too the put has failed.
+static void go_private(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_cache *cache = put->cache;
     struct tuck_error err = {0};
-    int status = 0;
-    if (put->is_spare) {
+    put->bay = NULL;
+    if (put->is_private) { // it was there already
         fail_put(put, why->code, why);
         return;
     }
-    if (!cache->spare)
-        status = tuck_drive_open_private(&cache->spare, &err);
-    if (status == 0 && put->stage)
-        status = tuck_stage_move(&put->stage, cache->spare, &err);
-    else if (status == 0)
-        status = tuck_stage_begin(cache->spare, &put->output, &put->stage, &err);
+    put->is_private = true;
+    int status = cache->spare ? 0 : tuck_drive_open_private(&cache->spare, &err);
+    if (status == 0)
+        status = open_stage(put, cache->spare, &err);
     if (status < 0) {
         fail_put(put, status, &err);
         return;
     }
-    put->is_spare = true;
-    if (cache->drive && !cache->has_told_spare)
+    // A cache without any drive was reported when it was opened.
+    if (why->text[0] && !cache->has_told_spare)
         tuck_emit(cache->sink, TUCK_EVENT_PUT_ELSEWHERE, tuck_drive_shown_root(cache->spare), why);
     cache->has_told_spare = true;
 }
 
-static void begin_stage(struct tuck_put *put) {
-    struct tuck_error why = {.code = TUCK_EIO};
-    if (!put->cache->drive ||
-        tuck_stage_begin(put->cache->drive, &put->output, &put->stage, &why) < 0)
-        go_elsewhere(put, &why);
+static void blame(struct tuck_put *put, struct bay *bay, const struct tuck_error *why) {
+    if (why->code == TUCK_ENOSPACE)
+        __atomic_store_n(&bay->is_full, true, __ATOMIC_RELAXED);
+    else if (tuck_object_is_fault(why->os))
+        report_fault(put->cache, bay, why->os);
+}
+
+// The next place that takes the body, with what was staged of it so far. `why` is what the last one failed with.
+static void go_on(struct tuck_put *put, const struct tuck_error *why) {
+    struct tuck_error err = *why;
+    if (put->bay)
+        blame(put, put->bay, why);
+    while (put->place_next < put->place_count) {
+        struct bay *bay = &put->cache->bays.bay[put->place[put->place_next++]];
+        struct bay_parts *parts = bay_parts(bay);
+        struct tuck_error failed = {0};
+        if (!parts)
+            continue; // it went offline meanwhile
+        if (open_stage(put, parts->drive, &failed) == 0) {
+            put->bay = bay;
+            put->parts = parts;
+            return;
+        }
+        blame(put, bay, &failed);
+        err = failed;
+    }
+    go_private(put, &err);
 }
 
 // True if the object is on the drive and what its name says, so that nothing needs to be written.
-static bool is_present(struct tuck_put *put) {
-    struct tuck_cache *cache = put->cache;
-    if (!cache->drive)
+static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
+    struct bay_parts *parts = bay_parts(bay);
+    char path[TUCK_OBJECT_PATH_ROOM];
+    if (!parts)
         return false;
-    char path[TUCK_DRIVE_PATH_ROOM];
-    claim(cache, &put->output);
-    tuck_drive_path(cache->drive, &put->output, path);
-    if (tuck_drive_check(path, put->size, &put->tag) != 0)
+    tuck_object_path(parts->drive, &put->output, path);
+    // Elsewhere it is rarely; a lease there is taken only when it is.
+    if (!is_home && tuck_object_check(path, put->size, &put->tag) != 0)
         return false;
-    bool is_strict = cache->durability == TUCK_STRICT, is_synced;
-    uint32_t verified;
-    if (!is_known(cache, &put->output, put->tag, &is_synced) &&
-        (tuck_drive_verify(cache->drive, &put->output, put->size, &verified) != 0 ||
-         verified != put->tag))
+    tuck_bay__claim(parts, &put->output);
+    if (tuck_object_check(path, put->size, &put->tag) != 0 ||
+        (!tuck_objects_knows(parts->objects, &put->output, put->tag) &&
+         tuck_objects_verify(parts->objects, &put->output, put->tag) != 0))
         return false;
-    if (is_strict && !is_synced && tuck_drive_sync(cache->drive, &put->output) < 0)
-        return false;
-    note_known(cache, &put->output, put->tag, is_strict || is_synced);
+    put->bay = bay;
+    put->parts = parts;
     return true;
 }
 
-int tuck_put_begin(struct tuck_cache *cache, const struct tuck_action_id *action,
-                   const struct tuck_output_id *output, uint64_t size, struct tuck_put **ret_put,
-                   struct tuck_error *err) {
+static bool is_present(struct tuck_put *put) {
+    for (size_t i = 0; i < put->place_count; i++)
+        if (is_on(put, &put->cache->bays.bay[put->place[i]], i == 0))
+            return true;
+    return false;
+}
+
+static void begin_stage(struct tuck_put *put) {
+    put->bay = NULL;
+    go_on(put, &(struct tuck_error){.code = TUCK_EIO});
+}
+
+static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_action_id *action,
+                                const struct tuck_output_id *output, uint64_t size) {
     struct tuck_put *put = calloc(1, sizeof(*put));
     if (!put)
-        return tuck_fail(err, TUCK_ENOMEM, "no memory for a put");
+        return NULL;
     put->cache = cache;
     put->action = *action;
     put->output = *output;
     put->size = size;
     tuck_digest_init(&put->digest);
+    find_places(put);
     put->is_present = is_present(put);
+    return put;
+}
+
+int tuck_put_begin(struct tuck_cache *cache, const struct tuck_action_id *action,
+                   const struct tuck_output_id *output, uint64_t size, struct tuck_put **ret_put,
+                   struct tuck_error *err) {
+    struct tuck_put *put = new_put(cache, action, output, size);
+    if (!put)
+        return tuck_fail(err, TUCK_ENOMEM, "no memory for a put");
     if (!put->is_present && size <= STAGE_AT)
         put->held = malloc(size ? size : 1);
     if (!put->is_present && !put->held)
@@ -472,10 +553,9 @@ int tuck_put_begin(struct tuck_cache *cache, const struct tuck_action_id *action
 }
 
 static void stage_write(struct tuck_put *put, const void *data, size_t len) {
-    while (put->stage && tuck_stage_write(put->stage, data, len, &put->why) < 0) {
-        struct tuck_error why = put->why;
-        go_elsewhere(put, &why);
-    }
+    struct tuck_error why = {0};
+    while (put->stage && tuck_stage_write(put->stage, data, len, &why) < 0)
+        go_on(put, &why);
 }
 
 void tuck_put_write(struct tuck_put *put, const void *data, size_t len) {
@@ -504,14 +584,6 @@ static int check_body(struct tuck_put *put, struct tuck_error *err) {
     return 0;
 }
 
-static void commit_stage(struct tuck_put *put) {
-    bool is_sync = put->cache->durability == TUCK_STRICT;
-    struct tuck_error why = {0};
-    while (put->stage &&
-           tuck_stage_commit(&put->stage, is_sync && !put->is_spare, &put->tag, &why) < 0)
-        go_elsewhere(put, &why);
-}
-
 static void drop_private(struct tuck_cache *cache, const struct tuck_action_id *action) {
     const struct private_entry *found = find_private(cache, action);
     if (found)
@@ -535,30 +607,81 @@ static bool keep_private(struct tuck_cache *cache, const struct tuck_action_id *
     return true;
 }
 
-static void record(struct tuck_put *put, struct tuck_hit *hit) {
+// Rule A: the entry waits for what is still to be done to its object.
+static int record_on_drive(struct tuck_put *put, struct tuck_entry *entry, struct tuck_error *err) {
     struct tuck_cache *cache = put->cache;
-    struct tuck_entry before,
-        entry = {.output = put->output, .size = put->size, .file_tag = put->tag};
-    entry.put_ns = tuck_clock_wall_ns();
-    entry.access_s = (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
-    entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
-    if (put->is_spare) {
-        tuck_count(&cache->counters, TUCK_COUNT_fallbacks, 1);
-        (void)keep_private(cache, &put->action, &entry);
-        tuck_drive_path(cache->spare, &entry.output, hit->path);
-        fill_hit(&entry, hit);
+    struct found before;
+    struct tuck_lru *entries = tuck_index_lru(put->parts->index);
+    uint64_t seq;
+    int status =
+        tuck_objects_keep(put->parts->objects, &put->output, put->size, put->tag, &seq, err);
+    if (status == 0 && seq > 0)
+        status = tuck_lru_depend(entries, tuck_objects_lru(put->parts->objects), seq, err);
+    if (status != 0)
+        return status < 0 ? status : tuck_fail(err, TUCK_EIO, "the object's removal is under way");
+    // A clock that was set back must not make this put lose against the one before it, wherever that is.
+    if (put->put_ns == 0 && find(cache, &put->action, &before) &&
+        before.entry.put_ns >= entry->put_ns)
+        entry->put_ns = before.entry.put_ns + 1;
+    size_t waiting = tuck_index_record(put->parts->index, &put->action, entry);
+    cache->has_recorded = true;
+    if (waiting == 0)
+        tuck_count(&put->bay->counters, TUCK_COUNT_entries_lost, 1);
+    order_flush(cache, waiting);
+    return 0;
+}
+
+static void count_put(struct tuck_put *put) {
+    struct tuck_counters *counters =
+        put->bay ? &put->bay->counters : tuck_cache_counters(put->cache);
+    tuck_count(counters, TUCK_COUNT_puts, 1);
+    if (put->is_present) {
+        tuck_count(counters, TUCK_COUNT_dedupes, 1);
         return;
     }
-    drop_private(cache, &put->action);
-    // A clock that was set back must not make this put lose against the one before it.
-    if (tuck_index_find(cache->index, &put->action, &before) == 0 && before.put_ns >= entry.put_ns)
-        entry.put_ns = before.put_ns + 1;
-    note_known(cache, &put->output, put->tag, entry.is_synced);
-    size_t waiting = tuck_index_record(cache->index, &put->action, &entry);
-    if (waiting == 0)
-        tuck_count(&cache->counters, TUCK_COUNT_entries_lost, 1);
-    order_flush(cache, waiting);
-    tuck_drive_path(cache->drive, &entry.output, hit->path);
+    tuck_count(counters, TUCK_COUNT_bytes_written, put->size);
+    if (!put->bay) {
+        tuck_count(counters, TUCK_COUNT_fallbacks, 1);
+    } else if (put->is_new) {
+        tuck_count(counters, TUCK_COUNT_stored_objects, 1);
+        tuck_count(counters, TUCK_COUNT_stored_bytes, tuck_object_space_of(put->size));
+    }
+}
+
+// Names the object and records its entry, on the next drive where one fails.
+static void store(struct tuck_put *put, struct tuck_hit *hit) {
+    struct tuck_cache *cache = put->cache;
+    struct tuck_entry entry = {.output = put->output, .size = put->size};
+    entry.is_expendable = put->put_ns != 0;
+    entry.put_ns = put->put_ns ? put->put_ns : tuck_clock_wall_ns();
+    entry.access_s = put->put_ns ? put->access_s : (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
+    entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
+    while (put->is_present || put->stage) {
+        struct tuck_error why = {0};
+        int status =
+            put->is_present ? 0 : tuck_stage_commit(&put->stage, &put->tag, &put->is_new, &why);
+        entry.file_tag = put->tag;
+        if (status == 0 && put->bay)
+            status = record_on_drive(put, &entry, &why);
+        if (status == 0)
+            break;
+        // It has its name, but could not be made durable there.
+        struct tuck_error lost;
+        if (!put->stage &&
+            tuck_stage_reopen(put->parts->drive, &put->output, &put->stage, &lost) < 0) {
+            fail_put(put, status, &why);
+            return;
+        }
+        put->is_present = false;
+        go_on(put, &why);
+    }
+    if (put->failed)
+        return;
+    if (put->bay)
+        drop_private(cache, &put->action);
+    else
+        (void)keep_private(cache, &put->action, &entry);
+    tuck_object_path(put->bay ? put->parts->drive : cache->spare, &entry.output, hit->path);
     fill_hit(&entry, hit);
 }
 
@@ -566,12 +689,13 @@ int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct t
     struct tuck_put *put = TUCK_TAKE(*put_of);
     struct tuck_cache *cache = put->cache;
     int status = check_body(put, err);
-    if (status == 0 && !put->is_present) {
+    if (status == 0) {
         if (put->held) {
             begin_stage(put);
             stage_write(put, put->held, put->held_len);
         }
-        commit_stage(put);
+        if (!put->failed)
+            store(put, ret_hit);
         status = put->failed;
         if (status < 0) {
             if (err)
@@ -579,15 +703,53 @@ int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct t
             tuck_emit(cache->sink, TUCK_EVENT_PUT_FAILED, NULL, &put->why);
         }
     }
-    if (status == 0) {
-        record(put, ret_hit);
-        tuck_count(&cache->counters, TUCK_COUNT_puts, 1);
-        tuck_count(&cache->counters,
-                   put->is_present ? TUCK_COUNT_dedupes : TUCK_COUNT_bytes_written,
-                   put->is_present ? 1 : put->size);
-    }
+    if (status == 0)
+        count_put(put);
     tuck_put_free(put);
     return status;
+}
+
+int tuck_cache__take_file(struct tuck_cache *cache, const struct tuck_action_id *action,
+                          const struct tuck_entry *entry, int fd, struct tuck_error *err) {
+    struct tuck_put *put = new_put(cache, action, &entry->output, entry->size);
+    struct tuck_hit *hit = malloc(sizeof(*hit));
+    int status = put && hit ? 0 : tuck_fail(err, TUCK_ENOMEM, "no memory to import");
+    if (status == 0) {
+        put->put_ns = entry->put_ns;
+        put->access_s = entry->access_s;
+        if (!put->is_present)
+            begin_stage(put);
+        if (!put->is_present && !put->failed && put->bay)
+            status = tuck_stage_take_file(put->stage, fd, entry->size, err);
+    }
+    if (status == 0 && !put->failed && put->bay)
+        store(put, hit);
+    if (status == 0 && put->failed && err)
+        *err = put->why;
+    if (status == 0 && put->failed)
+        status = put->failed;
+    else if (status == 0 && !put->bay) // the private directory keeps nothing
+        status = tuck_fail(err, TUCK_ENOSPACE, "no drive of the cache takes more");
+    if (status == 0 && !put->is_present && put->is_new) {
+        tuck_count(&put->bay->counters, TUCK_COUNT_stored_objects, 1);
+        tuck_count(&put->bay->counters, TUCK_COUNT_stored_bytes, tuck_object_space_of(put->size));
+    }
+    if (status == 0)
+        tuck_count(&put->bay->counters, TUCK_COUNT_imported, 1);
+    tuck_put_free(put);
+    free(hit);
+    return status;
+}
+
+bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *action,
+                     const struct tuck_entry *entry) {
+    struct found found;
+    char path[TUCK_OBJECT_PATH_ROOM];
+    uint32_t tag;
+    if (!find(cache, action, &found) || found.entry.put_ns < entry->put_ns)
+        return false;
+    tuck_object_path(found.parts->drive, &found.entry.output, path);
+    return tuck_object_check(path, found.entry.size, &tag) == 0;
 }
 
 void tuck_put_free(struct tuck_put *put) {
@@ -596,151 +758,4 @@ void tuck_put_free(struct tuck_put *put) {
     tuck_stage_free(put->stage);
     free(put->held);
     free(put);
-}
-
-// --- The whole cache -----------------------------------------------------------------------------
-
-struct output_set { // distinct outputs, by open addressing
-    struct tuck_output_id *place;
-    bool *is_taken;
-    size_t room;
-    struct tuck_cache_stats *stats;
-    bool has_memory;
-};
-
-static bool set_insert(struct output_set *set, const struct tuck_output_id *output) {
-    size_t i = tuck_id_hash(output->bytes);
-    while (set->is_taken[i & (set->room - 1)]) {
-        if (tuck_output_equal(&set->place[i & (set->room - 1)], output))
-            return false;
-        i++;
-    }
-    set->is_taken[i & (set->room - 1)] = true;
-    set->place[i & (set->room - 1)] = *output;
-    return true;
-}
-
-static bool set_grow(struct output_set *set) {
-    struct output_set grown = *set;
-    grown.room = set->room ? 2 * set->room : 4096;
-    grown.place = calloc(grown.room, sizeof(*grown.place));
-    grown.is_taken = calloc(grown.room, sizeof(*grown.is_taken));
-    if (!grown.place || !grown.is_taken) {
-        free(grown.place);
-        free(grown.is_taken);
-        return false;
-    }
-    for (size_t i = 0; i < set->room; i++)
-        if (set->is_taken[i])
-            (void)set_insert(&grown, &set->place[i]);
-    free(set->place);
-    free(set->is_taken);
-    *set = grown;
-    return true;
-}
-
-static bool add_to_stats(void *arg, const struct tuck_action_id *action,
-                         const struct tuck_entry *entry) {
-    (void)action;
-    struct output_set *set = arg;
-    if (2 * (set->stats->objects + 1) > set->room && !set_grow(set)) {
-        set->has_memory = false;
-        return false;
-    }
-    set->stats->entries++;
-    if (set_insert(set, &entry->output)) {
-        set->stats->objects++;
-        set->stats->bytes += entry->size;
-    }
-    return true;
-}
-
-// For subcommands: opens what is there, makes no cache where none is.
-static int open_present(const char *dir, struct tuck_drive **ret_drive,
-                        struct tuck_index **ret_index, struct tuck_error *err) {
-    struct tuck_drive *drive = NULL;
-    TUCK_CLEANUP(tuck_free) char *format = NULL;
-    if (asprintf(&format, "%s/tuck.json", dir) < 0)
-        return tuck_fail(err, TUCK_ENOMEM, "no memory for a path");
-    if (access(format, F_OK) < 0)
-        return tuck_fail(err, TUCK_EINVAL,
-                         "there is no cache in '%s' yet; it is made by the first build", dir);
-    int status = tuck_drive_open(dir, NULL, &drive, err);
-    if (status < 0)
-        return status;
-    int dirfd = tuck_drive_open_dir(drive, "index", err);
-    status = dirfd < 0 ? dirfd : tuck_index_open(dirfd, NULL, ret_index, err);
-    tuck_close_fd(&dirfd);
-    if (status < 0) {
-        tuck_drive_close(drive);
-        return status;
-    }
-    *ret_drive = drive;
-    return 0;
-}
-
-int tuck_cache_stats(const char *dir, struct tuck_cache_stats *ret_stats, struct tuck_error *err) {
-    struct tuck_drive *drive = NULL;
-    struct tuck_index *index = NULL;
-    struct tuck_cache_stats stats = {0};
-    int status = open_present(dir, &drive, &index, err);
-    if (status < 0)
-        return status;
-    struct output_set set = {.stats = &stats, .has_memory = true};
-    status = tuck_index_walk(index, add_to_stats, &set, err);
-    if (status == 0 && !set.has_memory)
-        status = tuck_fail(err, TUCK_ENOMEM, "no memory to count the objects");
-    free(set.place);
-    free(set.is_taken);
-    tuck_index_counters(index, NULL, &stats.counters);
-    tuck_index_close(index);
-    tuck_drive_close(drive);
-    if (status == 0)
-        *ret_stats = stats;
-    return status;
-}
-
-struct clearing {
-    struct tuck_drive *drive;
-    struct tuck_leases *leases;
-    struct tuck_cache_cleared *cleared;
-    struct tuck_error *err;
-    int status;
-};
-
-static bool clear_object(void *arg, const struct tuck_output_id *output) {
-    struct clearing *clearing = arg;
-    int status = tuck_drive_remove(clearing->drive, output, tuck_leases_claim, clearing->leases,
-                                   clearing->err);
-    clearing->cleared->objects += status == 0;
-    clearing->cleared->kept += status == TUCK_DRIVE_CLAIMED;
-    if (status < 0)
-        clearing->status = status;
-    return status >= 0;
-}
-
-int tuck_cache_clear(const char *dir, struct tuck_cache_cleared *ret_cleared,
-                     struct tuck_error *err) {
-    struct clearing clearing = {.err = err};
-    struct tuck_cache_cleared cleared = {0};
-    struct tuck_index *index = NULL;
-    int status = open_present(dir, &clearing.drive, &index, err);
-    if (status < 0)
-        return status;
-    clearing.cleared = &cleared;
-    int dirfd = tuck_drive_open_dir(clearing.drive, "leases", err);
-    status = dirfd < 0 ? dirfd : tuck_leases_open(dirfd, &clearing.leases, err);
-    // Rule B: the entries go before their objects.
-    if (status == 0)
-        status = tuck_index_clear(index, err);
-    if (status == 0)
-        status = tuck_drive_walk(clearing.drive, clear_object, &clearing, err);
-    if (status == 0)
-        status = clearing.status;
-    tuck_leases_close(clearing.leases);
-    tuck_index_close(index);
-    tuck_drive_close(clearing.drive);
-    if (status == 0)
-        *ret_cleared = cleared;
-    return status;
 }

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * Cache: get, put, flush. The one place that joins index and store, and the one that knows what to
- * do when they fail: a get becomes a miss, a put goes to a private directory. No trouble of a drive
- * is ever the caller's.
+ * Cache: get, put, flush over the drives of a set. The one place that joins index and store, and the
+ * one that knows what to do when they fail: a get becomes a miss, a put goes to the next drive and at
+ * last to a private directory. No trouble of a drive is ever the caller's.
  *
- * Rule A: an entry is recorded only after its object is committed. Entries reach the index on the
- * flusher's thread, started with the first put, and at the end.
+ * Two rules, declared as flush dependencies between the write-back caches of objects and entries.
+ * Rule A: an entry is written after its object. Rule B: an object is removed after the entries that
+ * name it. There is no other way to the disk.
  *
  * Threads: one thread, the reader, calls everything but tuck_cache_get_slowly(), which runs on one
- * other.
+ * other. lib/cache/admin.h has what subcommands do.
  */
 #pragma once
 #include "lib/base/event.h"
 #include "lib/base/id.h"
+#include "lib/store/objects.h"
+#include "lib/store/space.h"
 
 struct tuck_cache;
 struct tuck_put;
@@ -23,19 +26,24 @@ enum tuck_cache_outcome {
                      // another thread
 };
 
-enum tuck_durability {
-    TUCK_LAZY,   // nothing is synced; an object that was not verified since the machine's last boot
-                 // is hashed before it is served, unless a later sync in the background has covered
-                 // it
-    TUCK_BATCH,  // one sync of the file system before each write of the index
-    TUCK_STRICT, // each object is durable before its put is answered
+/** How large the cache may get. */
+struct tuck_bound {
+    struct tuck_quota quota; // bytes: of all drives together, each has an equal share; percent: of
+                             // each drive's file system
+    struct tuck_quota floor; // what must stay free on each
+    unsigned low, high;      // percent of the quota: eviction begins at high and ends at low
+    uint64_t keep_s;         // what was used within is evicted last, if the quota asks for it
 };
 
 struct tuck_cache_options {
-    const char *dir;     // the cache's root, absolute
+    const char *const *drives; // their roots, absolute, in the order of the set; at least one
+    size_t drive_count;
     const char *gocache; // the client's $GOCACHE, or NULL
     enum tuck_durability durability;
+    struct tuck_bound bound;
     struct tuck_event_sink *sink; // or NULL
+    bool must_exist;              // for subcommands: makes no cache where none is, and refuses a
+                                  // set that does not hold together
 };
 
 struct tuck_hit {
@@ -45,15 +53,16 @@ struct tuck_hit {
     char path[4096];  // where the object lies
 };
 
-/** Opens the cache. A drive that cannot be used is an event, not a failure: puts go to a private
- * directory then. Fails only without memory. */
+/** Opens the cache. A drive that cannot be used is an event, not a failure: the others are used, or
+ * a private directory. Fails without memory; with must_exist also if there is nothing to open. */
 TUCK_CHECKED int tuck_cache_open(const struct tuck_cache_options *options,
                                  struct tuck_cache **ret_cache, struct tuck_error *err);
 
 /** Flushes nothing: call tuck_cache_end() before. Accepts NULL. */
 void tuck_cache_close(struct tuck_cache *cache);
 
-/** 0 with *ret_hit, or an outcome. Reads one page of the index and looks at the object once. */
+/** 0 with *ret_hit, or an outcome. Asks the drives that are online, reading one page of each index;
+ * the newest put wins, and its object is looked at once. */
 TUCK_CHECKED int tuck_cache_get(struct tuck_cache *cache, const struct tuck_action_id *action,
                                 struct tuck_hit *ret_hit);
 
@@ -84,30 +93,9 @@ void tuck_put_free(struct tuck_put *put);
  * afterwards. */
 void tuck_cache_end(struct tuck_cache *cache);
 
-/** What nobody waits for: access times, a sync that is due. Takes up to seconds; call with
- * descriptors 0 to 2 closed. */
-void tuck_cache_tidy(struct tuck_cache *cache);
+/** What nobody waits for: access times, a sync that is due, a collection that is due. Takes up to
+ * seconds; call with descriptors 0 to 2 closed. *stop ends it early. */
+void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop);
 
-/** The counters of this process, to add to. Never NULL. */
+/** The counters of this process that belong to no drive in particular, to add to. Never NULL. */
 struct tuck_counters *tuck_cache_counters(struct tuck_cache *cache);
-
-struct tuck_cache_stats {
-    uint64_t entries;
-    uint64_t objects;              // distinct outputs that entries name
-    uint64_t bytes;                // of these objects
-    struct tuck_counters counters; // sums over all helpers that ended
-};
-
-/** Counts what the cache holds by reading the index. Opens and creates nothing. TUCK_EIO if there
- * is no cache there. */
-TUCK_CHECKED int tuck_cache_stats(const char *dir, struct tuck_cache_stats *ret_stats,
-                                  struct tuck_error *err);
-
-struct tuck_cache_cleared {
-    uint64_t objects;
-    uint64_t kept; // objects that running helpers gave out
-};
-
-/** Empties the cache; safe beside running builds. */
-TUCK_CHECKED int tuck_cache_clear(const char *dir, struct tuck_cache_cleared *ret_cleared,
-                                  struct tuck_error *err);

@@ -3,6 +3,7 @@
 #include "lib/base/io.h"
 #include "lib/base/thread.h"
 #include "lib/cache/cache.h"
+#include "lib/serve/trace.h"
 #include "protocol/base64.h"
 #include "protocol/frame.h"
 #include "protocol/message.h"
@@ -55,6 +56,8 @@ struct server {
 // --- Answers -------------------------------------------------------------------------------------
 
 static void write_output(struct server *server) {
+    if (server->output_len > 0)
+        tuck_trace_written(server->options->trace, server->output, server->output_len);
     if (server->output_len > 0 && server->output_status == 0)
         server->output_status = tuck_write_all(server->options->out, server->output,
                                                server->output_len, server->options->stop);
@@ -285,10 +288,12 @@ static int converse(struct server *server, struct tuck_error *err) {
         if (n < 0)
             return tuck_fail_os(err, (int)-n, "read requests");
         if (n == 0) {
+            tuck_trace_note(server->options->trace, "eof");
             if (*server->options->stop || (tuck_frame_is_idle(server->frame) && !server->has_body))
                 return 0;
             return tuck_fail(err, TUCK_EPROTO, "the input ended in the middle of a request");
         }
+        tuck_trace_read(server->options->trace, input, (size_t)n);
         int status = serve_input(server, (struct tuck_slice){input, (size_t)n}, err);
         int written = flush_output(server);
         if (status < 0)
@@ -329,10 +334,13 @@ static void free_server(struct server *server) {
     free(server);
 }
 
+static size_t write_hello(char ret_text[static 512]) {
+    return tuck_answer_write(&(struct tuck_answer){.kind = TUCK_ANSWER_HELLO}, ret_text);
+}
+
 int tuck_serve_hello(int out, struct tuck_error *err) {
     char text[512];
-    struct tuck_answer hello = {.kind = TUCK_ANSWER_HELLO};
-    int status = tuck_write_all(out, text, tuck_answer_write(&hello, text), NULL);
+    int status = tuck_write_all(out, text, write_hello(text), NULL);
     return status < 0 ? tuck_fail_os(err, -status, "write the handshake") : 0;
 }
 
@@ -342,10 +350,13 @@ int tuck_serve(struct tuck_cache *cache, const struct tuck_serve_options *option
     int out = options->out;
     int status = new_server(&server, err);
     if (status == 0) {
+        char hello[512]; // was written before anybody knew that it is to be recorded
         server->cache = cache;
         server->options = options;
+        tuck_trace_written(options->trace, hello, write_hello(hello));
         status = converse(server, err);
         end_slow(server);
+        tuck_count(tuck_cache_counters(cache), TUCK_COUNT_helpers, 1);
         tuck_cache_end(cache);
         if (status == 0 && server->is_closing)
             answer(server, &(struct tuck_answer){.kind = TUCK_ANSWER_CLOSE, .id = server->close_id},

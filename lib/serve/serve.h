@@ -10,12 +10,14 @@
 #include "lib/base/error.h"
 
 struct tuck_cache;
+struct tuck_trace;
 
 struct tuck_serve_options {
     int in;
     int out; // closed when the conversation has ended
     const volatile int
         *stop; // becomes true when the process is to end; a signal interrupts reading and writing
+    struct tuck_trace *trace; // records the conversation; or NULL
 };
 
 /** Writes the handshake: the first thing that a helper does, before it looks at anything. 0 or < 0.

@@ -1,42 +1,48 @@
 // SPDX-License-Identifier: MIT
 /*
- * Drive: one directory tree on one device that holds objects, each an immutable file named after
- * the SHA-256 of its content. Stages bodies, commits them, and tells whether an object is there and
- * is what its name says. Not here: which action made what (index), when to look and when to fall
- * back (cache).
+ * Drive: one directory tree on one device that holds objects and an index. Opens it, looks after it,
+ * and lends its directories. Not here: its objects (object, stage), which drives belong together
+ * (set), which action made what (index), when to fall back (cache).
  *
- * An object is complete from the moment it has a name and is never written again. Below the root
- * nothing follows a symbolic link when writing. Modes: directories 0700 and files 0400 under the
- * caller's umask 077.
- *
- * Threads: check and verify from any thread; the others from one. A stage belongs to one thread.
+ * Modes: directories 0700 and files 0400 under the caller's umask 077. Threads: any, but for opening
+ * and closing.
  */
 #pragma once
 #include "lib/base/error.h"
-#include "lib/base/id.h"
 
 struct tuck_drive;
-struct tuck_stage;
+struct tuck_space;
 
 enum tuck_drive_outcome {
-    TUCK_DRIVE_ABSENT = 1, // no such object
-    TUCK_DRIVE_DAMAGED,    // what stands there is not the object
-    TUCK_DRIVE_CLAIMED,    // a running helper gave it out: it stays
+    TUCK_DRIVE_MISSING = 1, // there is no such directory
+    TUCK_DRIVE_BLANK,       // it has no format file, and nothing that is in the way of a cache
+    TUCK_DRIVE_OCCUPIED,    // it has no format file, and other things are in it
 };
 
-/** Objects are handed out as <shown root>/objects/ab/cdef…: this many bytes after root and slash,
- * with the end. */
-#define TUCK_DRIVE_PATH_TAIL 74
+/** Holds the directory at the absolute path `root`, made if it is missing and may be. Refuses one
+ * that others own. Until tuck_drive_begin() it serves for its format file only. 0,
+ * TUCK_DRIVE_MISSING (with *err), or < 0. */
+TUCK_CHECKED int tuck_drive_open(const char *root, bool may_make, struct tuck_drive **ret_drive,
+                                 struct tuck_error *err);
 
-/** Room for any path that is handed out. */
-#define TUCK_DRIVE_PATH_ROOM 4096
+/** Reads tuck.json, or as much as there is room for; *ret_len 0: something else stands there. 0,
+ * TUCK_DRIVE_BLANK, TUCK_DRIVE_OCCUPIED, or < 0. */
+TUCK_CHECKED int tuck_drive_read_format(struct tuck_drive *drive, char *ret_text, size_t room,
+                                        size_t *ret_len, struct tuck_error *err);
 
-/** Opens the drive at the absolute path `root`, creating what is missing. Paths are handed out
- * below `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go
- * command moves away files whose path does not begin with $GOCACHE. Refuses a root that others own
- * or may write to, and a format that is newer than this. */
-TUCK_CHECKED int tuck_drive_open(const char *root, const char *gocache,
-                                 struct tuck_drive **ret_drive, struct tuck_error *err);
+/** Writes tuck.json in one piece, and beside it what tells people what this is. With is_new one that
+ * is there already stays, whoever made it. */
+TUCK_CHECKED int tuck_drive_write_format(struct tuck_drive *drive, const char *text, bool is_new,
+                                         struct tuck_error *err);
+
+/** Keeps a damaged tuck.json for a look. */
+TUCK_CHECKED int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err);
+
+/** From now on the drive serves: nobody else may write to it, and paths are handed out below
+ * `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go command
+ * moves away files whose path does not begin with $GOCACHE. */
+TUCK_CHECKED int tuck_drive_begin(struct tuck_drive *drive, const char *gocache,
+                                  struct tuck_error *err);
 
 /** A private drive: a new directory under $TMPDIR or /tmp, left behind at the end (its paths were
  * given out) and swept by a later run when it is a day old. */
@@ -53,53 +59,16 @@ const char *tuck_drive_shown_root(const struct tuck_drive *drive);
 TUCK_CHECKED int tuck_drive_open_dir(struct tuck_drive *drive, const char *name,
                                      struct tuck_error *err);
 
-/** Writes the path of an object as it is handed out: strlen(shown root) + TUCK_DRIVE_PATH_TAIL + 1
- * bytes. */
-void tuck_drive_path(const struct tuck_drive *drive, const struct tuck_output_id *output,
-                     char *ret_path);
+/** Makes all that was written to the drive's file system durable. 0 or < 0. */
+TUCK_CHECKED int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error *err);
 
-/** Looks at the object under its path, as tuck_drive_path() wrote it, with one stat. 0 and a tag
- * that changes whenever inode, size or change time do; or an outcome. */
-TUCK_CHECKED int tuck_drive_check(const char *path, uint64_t size, uint32_t *ret_tag);
-
-/** Reads and hashes an object; sets *ret_tag as tuck_drive_check() does, taken before the reading.
- * A damaged one is taken away, so that the next put can replace it. 0 or an outcome. */
-TUCK_CHECKED int tuck_drive_verify(struct tuck_drive *drive, const struct tuck_output_id *output,
-                                   uint64_t size, uint32_t *ret_tag);
-
-/** Makes a complete object durable, whoever wrote it. 0 or < 0. */
-TUCK_CHECKED int tuck_drive_sync(struct tuck_drive *drive, const struct tuck_output_id *output);
-
-/** Removes an object unless is_claimed() says that a running helper gave it out; asks before and
- * again after the name was taken away, so that a claim made meanwhile gets the object back. 0,
- * TUCK_DRIVE_CLAIMED, TUCK_DRIVE_ABSENT, or < 0. */
-TUCK_CHECKED int tuck_drive_remove(struct tuck_drive *drive, const struct tuck_output_id *output,
-                                   bool (*is_claimed)(void *arg,
-                                                      const struct tuck_output_id *output),
-                                   void *arg, struct tuck_error *err);
-
-/** Calls each() for every object; stops when it returns false. */
-TUCK_CHECKED int tuck_drive_walk(struct tuck_drive *drive,
-                                 bool (*each)(void *arg, const struct tuck_output_id *output),
-                                 void *arg, struct tuck_error *err);
-
-/** Begins a body that will be named `output`. On failure *ret_stage is untouched. */
-TUCK_CHECKED int tuck_stage_begin(struct tuck_drive *drive, const struct tuck_output_id *output,
-                                  struct tuck_stage **ret_stage, struct tuck_error *err);
-
-/** Appends. After a failure the stage still holds what was written before it. */
-TUCK_CHECKED int tuck_stage_write(struct tuck_stage *stage, const void *data, size_t len,
+/** How much room its file system has. */
+TUCK_CHECKED int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                                   struct tuck_error *err);
 
-/** Copies what is staged to another drive and goes on there. On failure nothing has changed. */
-TUCK_CHECKED int tuck_stage_move(struct tuck_stage **stage, struct tuck_drive *to,
-                                 struct tuck_error *err);
+/** Whether the drive is still there and answers: its directory is the one that was opened, and can be
+ * read and written. Blocks on it. 0, or why not. */
+TUCK_CHECKED int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err);
 
-/** Gives the staged body its name; **takes** *stage on success only. The caller has checked that
- * the content is what the name says. Anything else that stands under the name is replaced. `sync`:
- * durable before this returns. */
-TUCK_CHECKED int tuck_stage_commit(struct tuck_stage **stage, bool sync, uint32_t *ret_tag,
-                                   struct tuck_error *err);
-
-/** Drops the body. Accepts NULL. */
-void tuck_stage_free(struct tuck_stage *stage);
+/** Removes what was left in staging/ for a day and in quarantine/ for a week. */
+void tuck_drive_sweep(struct tuck_drive *drive);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * Leases: what running helpers gave out and others must not remove. Each helper has one locked file
- * in leases/ with a mapped filter of output ids; the kernel drops the lock when the helper dies,
- * and with it the claim. The filter may claim too much (about 2 in 100 at 20,000 objects), never
- * too little. Threads: claim from any; the others from one.
+ * Leases: what running helpers gave out and others must not remove, and what they have done so far.
+ * Each helper has one locked file in leases/ with a mapped filter of output ids and its counters;
+ * the kernel drops the lock when the helper dies, and with it the claim. The filter may claim too
+ * much (about 2 in 100 at 20,000 objects), never too little. Threads: claim from any; the others
+ * from one.
  */
 #pragma once
-#include "lib/base/error.h"
+#include "lib/base/event.h"
 #include "lib/base/id.h"
 
 struct tuck_lease;
@@ -19,8 +20,16 @@ TUCK_CHECKED int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struc
 /** Claims an object; call before looking whether it is there. NULL lease: nothing. */
 void tuck_lease_claim(struct tuck_lease *lease, const struct tuck_output_id *output);
 
+/** Leaves a copy of the helper's counters where others see it, also after it died. NULL lease:
+ * nothing. */
+void tuck_lease_publish(struct tuck_lease *lease, const struct tuck_counters *counters);
+
 /** Accepts NULL. */
 void tuck_lease_release(struct tuck_lease *lease);
+
+/** As above, but the file stays, for the next tuck_leases_reap() to add up what was published:
+ * it could not be done at the helper's end. */
+void tuck_lease_abandon(struct tuck_lease *lease);
 
 /** Looks at the leases of others, for a collector. dirfd is taken over. */
 TUCK_CHECKED int tuck_leases_open(int dirfd, struct tuck_leases **ret_leases,
@@ -29,6 +38,14 @@ TUCK_CHECKED int tuck_leases_open(int dirfd, struct tuck_leases **ret_leases,
 /** True if any running helper may have given the object out. Reads the directory each time, so that
  * helpers that began meanwhile count. Signature fits tuck_drive_remove(). */
 bool tuck_leases_claim(void *leases, const struct tuck_output_id *output);
+
+/** Adds what running helpers have published to *sums. */
+void tuck_leases_count(struct tuck_leases *leases, struct tuck_counters *sums);
+
+/** Removes the files of helpers that died or abandoned theirs, after add() has taken in what they had
+ * published; where that returns false the file stays. */
+void tuck_leases_reap(struct tuck_leases *leases,
+                      bool (*add)(void *arg, const struct tuck_counters *counters), void *arg);
 
 /** Accepts NULL. */
 void tuck_leases_close(struct tuck_leases *leases);

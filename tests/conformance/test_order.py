@@ -385,7 +385,7 @@ def a_directory_of_a_newer_layout_is_left_alone_and_the_build_served_beside(dire
         with open(path) as file:
             form = json.load(file)
         assert type(form["version"]) is int, form
-        for version in (form["version"] + 1, 999, 2**31):
+        for version in (form["version"] + 2, 999, 2**31):  # of the next one tuck writes itself, for several drives
             os.chmod(path, 0o600)
             with open(path, "w") as file:
                 json.dump(form | {"version": version, "something": ["new"]}, file)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The recorded conversations of protocol/transcripts, played against the helper under test. Needs no go command."""
-import glob, os, sys
+import glob, json, os, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "harness"))
@@ -59,6 +59,27 @@ def a_session_sent_in_one_piece_is_answered_in_full_for(directory, path):
             helper.eof()
             helper.wait_stdout_eof()
             assert helper.wait() == 0, helper.stderr_raw
+
+
+@each_transcript
+def what_tuck_records_of_itself_is_what_was_said_in(directory, path):
+    if os.environ.get("TUCK_HELPER"):
+        tap.skip("a trace is tuck's own")
+    trace = os.path.join(directory, "trace")
+    player = transcript.Player(directory, env={"TUCK_TRACE": trace, "TUCK_TRACE_BODIES": "yes"})
+    played = transcript.parse(path)
+    for session in played:
+        player.play(session)
+    recorded = transcript.parse(trace)
+    assert len(recorded) == len(played)
+    for one, other in zip(played, recorded):
+        assert one.bytes_out() == other.bytes_out(), f"{one.title}: other requests"
+        said = [[json.loads(line).get("ID", 0) for mark, line in events if mark == "<"]
+                for events in (one.events, other.events)]
+        assert sorted(said[0]) == sorted(said[1]), f"{one.title}: other answers"
+        if not any(request["Command"] == "close" for request in one.requests()):
+            assert other.events[-1] == ("!", b"eof"), f"{one.title}: another end"
+    assert os.listdir(directory).count("trace") == 1 and len([n for n in os.listdir(directory) if "trace" in n]) == 1
 
 
 tap.run(__name__)

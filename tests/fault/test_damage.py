@@ -817,7 +817,7 @@ def a_cache_of_a_newer_version_is_left_alone_and_served_beside(directory):
     with open(path) as file:
         described = json.load(file)
     assert isinstance(described.get("version"), int), described
-    for version in (described["version"] + 1, 1 << 40):
+    for version in (described["version"] + 2, 1 << 40):
         described["version"] = version
         os.chmod(path, 0o600)
         with open(path, "w") as file:

@@ -7,7 +7,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "lib/base/digest.h"
-#include "lib/cache/cache.h"
+#include "lib/cache/admin.h"
 #include "lib/serve/serve.h"
 #include "tests/fuzz/reference.h"
 
@@ -147,12 +147,23 @@ static struct fuzz_text read_back(int fd) {
     return text;
 }
 
+static struct tuck_cache_options options_of(struct tuck_event_sink *sink) {
+    static const char *const drives[] = {cache_dir};
+    return (struct tuck_cache_options){
+        .drives = drives,
+        .drive_count = 1,
+        .gocache = gocache_dir,
+        .bound = {.quota = TUCK_QUOTA_DEFAULT, .low = 80, .high = 90, .keep_s = 86400},
+        .sink = sink,
+    };
+}
+
 static struct fuzz_text converse(const uint8_t *data, size_t size, int expected_status,
                                  const char *why) {
     static struct tuck_event_sink sink = {.emit = take_event};
     static volatile int stop;
     uint64_t random = fuzz_hash(data, size);
-    struct tuck_cache_options options = {.dir = cache_dir, .gocache = gocache_dir, .sink = &sink};
+    struct tuck_cache_options options = options_of(&sink);
     options.durability = fuzz_random(&random) % 8 ? TUCK_LAZY : TUCK_STRICT;
     struct tuck_cache *cache = NULL;
     struct tuck_error err = {0};
@@ -166,7 +177,7 @@ static struct fuzz_text converse(const uint8_t *data, size_t size, int expected_
                expected_status, why ? why : "");
     fuzz_check(fcntl(serve.out, F_GETFD) < 0, "the output was not closed");
     if (fuzz_random(&random) % 8 == 0)
-        tuck_cache_tidy(cache);
+        tuck_cache_tidy(cache, &stop);
     tuck_cache_close(cache);
     (void)close(in);
     struct fuzz_text answers = read_back(out);
@@ -358,9 +369,14 @@ static void begin(void) {
 }
 
 static void begin_anew(void) {
-    struct tuck_cache_cleared cleared;
+    struct tuck_removed cleared;
+    struct tuck_cache *cache = NULL;
+    struct tuck_cache_options options = options_of(NULL);
     struct tuck_error err = {0};
-    fuzz_check(tuck_cache_clear(cache_dir, &cleared, &err) == 0, "%s", err.text);
+    fuzz_check(tuck_cache_open(&options, &cache, &err) == 0, "%s", err.text);
+    fuzz_check(tuck_cache_clear(cache, &cleared, &err) == 0, "%s", err.text);
+    tuck_cache_end(cache);
+    tuck_cache_close(cache);
     fuzz_check(cleared.kept == 0 && cleared.objects > 0, "%llu objects removed, %llu kept",
                (unsigned long long)cleared.objects, (unsigned long long)cleared.kept);
     memset(model, 0, sizeof(model));

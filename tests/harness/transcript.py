@@ -35,10 +35,15 @@ def parse(path):
             mark, text = line[:1].decode(), line[2:]
             if not line or mark == "#":
                 continue
-            if mark not in "=<>!" or line[1:2] not in (b"", b" "):
+            if mark not in "=<>!+@" or line[1:2] not in (b"", b" "):
                 raise ValueError(f"{path}:{number}: not a transcript line: {line[:60]!r}")
+            if mark == "@":
+                continue
             if mark == "=":
                 sessions.append(Session(text.decode()))
+            elif mark == "+" and sessions:
+                at = max(i for i, event in enumerate(sessions[-1].events) if event[0] == ">")
+                sessions[-1].events[at] = (">", sessions[-1].events[at][1] + text)
             elif not sessions:
                 raise ValueError(f"{path}:{number}: before the first session")
             else:

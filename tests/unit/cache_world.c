@@ -217,7 +217,7 @@ int __wrap_syncfs(int fd) {
 
 // --- Worlds --------------------------------------------------------------------------------------
 
-static unsigned events[16]; /* atomic */
+static unsigned events[32]; /* atomic */
 
 static void count_event(struct tuck_event_sink *sink, const struct tuck_event *event) {
     (void)sink;
@@ -240,18 +240,65 @@ struct cache_world cache_world_new(void) {
     return world;
 }
 
-struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durability durability) {
+static int open_cache(const struct cache_world *world, enum tuck_durability durability,
+                      bool must_exist, struct tuck_cache **ret_cache, struct tuck_error *err) {
     static struct tuck_event_sink sink = {count_event};
+    const char *drives[] = {world->dir};
+    struct tuck_cache_options options = {
+        .drives = world->drive_count ? world->drives : drives,
+        .drive_count = world->drive_count ? world->drive_count : 1,
+        .gocache = world->gocache,
+        .durability = durability,
+        .bound = world->bound,
+        .sink = &sink,
+        .must_exist = must_exist,
+    };
+    if (!world->bound.high) // as the settings have it, but without a floor: the disk may be full
+        options.bound = (struct tuck_bound){
+            .quota = TUCK_QUOTA_DEFAULT, .low = 80, .high = 90, .keep_s = 86400};
+    return tuck_cache_open(&options, ret_cache, err);
+}
+
+struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durability durability) {
     struct tuck_cache *cache = NULL;
-    struct tuck_cache_options options = {world->dir, world->gocache, durability, &sink};
-    assert_int_equal(tuck_cache_open(&options, &cache, NULL), 0);
+    assert_int_equal(open_cache(world, durability, false, &cache, NULL), 0);
     assert_non_null(cache);
     return cache;
 }
 
-void cache_end(struct tuck_cache *cache) {
+struct tuck_cache *cache_open_for_admin(const struct cache_world *world,
+                                        struct tuck_error *ret_error) {
+    struct tuck_cache *cache = NULL;
+    int status = open_cache(world, TUCK_LAZY, true, &cache, ret_error);
+    assert_int_equal(status == 0, cache != NULL);
+    return cache;
+}
+
+struct tuck_drive_stats stats_of(const struct cache_world *world) {
+    struct tuck_cache *cache = cache_open_for_admin(world, NULL);
+    struct tuck_cache_stats *stats = calloc(1, sizeof(*stats));
+    assert_non_null(cache);
+    assert_int_equal(tuck_cache_stats(cache, stats, NULL), 0);
+    struct tuck_drive_stats first = stats->drive[0];
+    free(stats);
+    tuck_cache_close(cache);
+    return first;
+}
+
+struct tuck_removed clear_cache(const struct cache_world *world) {
+    struct tuck_cache *cache = cache_open_for_admin(world, NULL);
+    struct tuck_removed removed;
+    assert_non_null(cache);
+    assert_int_equal(tuck_cache_clear(cache, &removed, NULL), 0);
     tuck_cache_end(cache);
-    tuck_cache_tidy(cache);
+    tuck_cache_close(cache);
+    return removed;
+}
+
+void cache_end(struct tuck_cache *cache) {
+    static const volatile int never;
+    tuck_cache_end(cache);
+    tuck_cache_tidy(cache, &never);
     tuck_cache_close(cache);
 }
 

@@ -6,7 +6,7 @@
 #pragma once
 #include "tests/unit/unit.h"
 
-#include "lib/cache/cache.h"
+#include "lib/cache/admin.h"
 
 struct body {
     struct tuck_output_id output;
@@ -17,15 +17,26 @@ struct body {
 struct body body_of(uint64_t number, size_t len);
 
 struct cache_world {
-    const char *dir;     // the cache's root, below gocache
-    const char *gocache; // a directory of its own
-    const char *tmp;     // TMPDIR, where private directories go
+    const char *dir;       // the cache's root, below gocache
+    const char *gocache;   // a directory of its own
+    const char *tmp;       // TMPDIR, where private directories go
+    const char *drives[8]; // the drives, if there are several; NULL: dir alone
+    size_t drive_count;
+    struct tuck_bound bound; // all zero: the usual one
 };
 
 /** Sets TMPDIR. */
 struct cache_world cache_world_new(void);
 
 struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durability durability);
+
+/** As a subcommand opens it; NULL and *ret_error (may be NULL) if there is none. */
+struct tuck_cache *cache_open_for_admin(const struct cache_world *world,
+                                        struct tuck_error *ret_error);
+
+/** Counts and clears it, as subcommands do. */
+struct tuck_drive_stats stats_of(const struct cache_world *world);
+struct tuck_removed clear_cache(const struct cache_world *world);
 
 /** Ends and closes it, as a helper at the end of its input. */
 void cache_end(struct tuck_cache *cache);

@@ -130,7 +130,7 @@ struct tuck_index *world_open(const struct world *world) {
     struct tuck_index *index = NULL;
     struct tuck_error err = {0};
     int dirfd = unit_open_directory(world->dir); // as another process does: an open file of its own
-    int status = tuck_index_open(dirfd, NULL, &index, &err);
+    int status = tuck_index_open(dirfd, &(struct tuck_index_options){0}, &index, &err);
     (void)close(dirfd);
     if (status != 0)
         print_message("# open: %s\n", err.text);
@@ -195,8 +195,7 @@ uint64_t count_found(struct tuck_index *index, uint64_t first, uint64_t count, u
 
 int flush_now(struct tuck_index *index) {
     struct tuck_error err = {0};
-    struct tuck_flush how = {0};
-    int status = tuck_index_flush(index, &how, &err);
+    int status = tuck_index_flush(index, 0, &err);
     assert_int_equal(err.code, status < 0 ? status : 0);
     return status;
 }

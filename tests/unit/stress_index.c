@@ -176,11 +176,10 @@ static void *use(void *arg) {
 // Flushes once. If that wrote everything, all that was recorded before it began is there for everybody.
 static bool flush(struct process *process) {
     static uint64_t before[ACTIONS];
-    struct tuck_flush how = {.wait_ns = 20 * TUCK_NS_PER_MS};
     struct tuck_error err = {0};
     for (size_t action = 0; action < ACTIONS; action++)
         before[action] = load(&process->own[action]);
-    int status = tuck_index_flush(process->index, &how, &err);
+    int status = tuck_index_flush(process->index, 20 * TUCK_NS_PER_MS, &err);
     if (status < 0)
         fail_child("flush: %s", err.text);
     count(status == 0 ? &model->flushes : &model->busy);
@@ -220,7 +219,7 @@ static struct tuck_index *open_index(const char *dir) {
     struct tuck_index *index = NULL;
     struct tuck_error err = {0};
     int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dirfd < 0 || tuck_index_open(dirfd, NULL, &index, &err) != 0)
+    if (dirfd < 0 || tuck_index_open(dirfd, &(struct tuck_index_options){0}, &index, &err) != 0)
         fail_child("open: %s", err.text);
     (void)close(dirfd);
     return index;
@@ -302,7 +301,7 @@ static bool tally(void *arg, const struct tuck_action_id *action, const struct t
 static void check_all(const char *dir) {
     struct tuck_index *index = NULL;
     int dirfd = unit_open_directory(dir);
-    assert_int_equal(tuck_index_open(dirfd, NULL, &index, NULL), 0);
+    assert_int_equal(tuck_index_open(dirfd, &(struct tuck_index_options){0}, &index, NULL), 0);
     (void)close(dirfd);
     for (int flushed = 0; flushed < 2; flushed++) {
         for (uint64_t action = 0; action < ACTIONS; action++) {
@@ -310,7 +309,7 @@ static void check_all(const char *dir) {
             uint64_t version = find_once(index, action, &entry);
             assert_in_range(version, load(&model->written[action]), load(&model->recorded[action]));
         }
-        assert_int_equal(tuck_index_flush(index, &(struct tuck_flush){0}, NULL), 0);
+        assert_int_equal(tuck_index_flush(index, 0, NULL), 0);
     }
     static struct tally all;
     all = (struct tally){.is_good = true};

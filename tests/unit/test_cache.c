@@ -175,8 +175,7 @@ static void a_body_that_is_not_what_was_announced_is_refused_and_leaves_nothing(
         assert_false(get(cache, 1, &body, NULL));
         (void)put(cache, 1, &body); // and the next one is fine
         cache_end(cache);
-        struct tuck_cache_stats stats;
-        assert_int_equal(tuck_cache_stats(world.dir, &stats, NULL), 0);
+        struct tuck_drive_stats stats = stats_of(&world);
         assert_int_equal(stats.entries, 1);
         assert_int_equal(stats.counters.value[TUCK_COUNT_puts], 1);
         free(body.data);
@@ -300,7 +299,7 @@ static struct tuck_entry entry_in(const struct cache_world *world, uint64_t acti
     struct tuck_action_id id = unit_action(action);
     struct tuck_index *index = NULL;
     struct tuck_entry entry;
-    assert_int_equal(tuck_index_open(dirfd, NULL, &index, NULL), 0);
+    assert_int_equal(tuck_index_open(dirfd, &(struct tuck_index_options){0}, &index, NULL), 0);
     assert_int_equal(tuck_index_find(index, &id, &entry), 0);
     tuck_index_close(index);
     (void)close(dirfd);
@@ -848,15 +847,13 @@ static void statistics_count_entries_distinct_objects_and_their_bytes(void **sta
     for (uint64_t i = 4950; i < 5010; i++)
         assert_int_equal(get(cache, i, &body, NULL), i < 5000);
     cache_end(cache);
-    struct tuck_cache_stats stats;
-    assert_int_equal(tuck_cache_stats(world.dir, &stats, NULL), 0);
+    struct tuck_drive_stats stats = stats_of(&world);
     assert_int_equal(stats.entries, 5000);
     assert_int_equal(stats.objects, 100);
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < 5000; i += 50)
         bytes += 50 + i;
     assert_int_equal(stats.bytes, bytes);
-    assert_int_equal(stats.counters.value[TUCK_COUNT_helpers], 1);
     assert_int_equal(stats.counters.value[TUCK_COUNT_puts], 5000);
     assert_int_equal(stats.counters.value[TUCK_COUNT_dedupes], 4900);
     assert_int_equal(stats.counters.value[TUCK_COUNT_gets], 60);
@@ -868,12 +865,9 @@ static void statistics_count_entries_distinct_objects_and_their_bytes(void **sta
 static void statistics_of_no_cache_are_a_failure_and_make_none(void **state) {
     (void)state;
     struct cache_world world = cache_world_new();
-    struct tuck_cache_stats stats;
-    struct tuck_cache_cleared cleared;
     struct tuck_error err = {0};
-    assert_true(tuck_cache_stats(world.dir, &stats, &err) < 0);
+    assert_null(cache_open_for_admin(&world, &err));
     assert_non_null(strstr(err.text, world.dir));
-    assert_true(tuck_cache_clear(world.dir, &cleared, &err) < 0);
     assert_int_equal(unit_count_names(world.gocache), 0);
 }
 
@@ -891,8 +885,7 @@ static void a_clear_removes_everything_but_what_running_helpers_gave_out(void **
     struct tuck_hit given[5];
     for (uint64_t i = 0; i < 5; i++)
         assert_true(get(running, i, &bodies[i], &given[i]));
-    struct tuck_cache_cleared cleared;
-    assert_int_equal(tuck_cache_clear(world.dir, &cleared, NULL), 0);
+    struct tuck_removed cleared = clear_cache(&world);
     assert_int_equal(cleared.objects, 15);
     assert_int_equal(cleared.kept, 5);
     for (size_t i = 0; i < 5; i++)
@@ -909,7 +902,7 @@ static void a_clear_removes_everything_but_what_running_helpers_gave_out(void **
     for (uint64_t i = 0; i < 20; i++)
         assert_int_equal(get(cache, i, &bodies[i], NULL), i == 7 || i == 3);
     cache_end(cache);
-    assert_int_equal(tuck_cache_clear(world.dir, &cleared, NULL), 0);
+    cleared = clear_cache(&world);
     assert_int_equal(cleared.objects, 6);
     assert_int_equal(cleared.kept, 0);
     for (size_t i = 0; i < 20; i++)
@@ -943,10 +936,8 @@ static void a_cache_that_nobody_used_ends_without_a_trace_in_the_index(void **st
     (void)state;
     struct cache_world world = cache_world_new();
     cache_end(cache_open(&world, TUCK_LAZY));
-    struct tuck_cache_stats stats;
-    assert_int_equal(tuck_cache_stats(world.dir, &stats, NULL), 0);
+    struct tuck_drive_stats stats = stats_of(&world);
     assert_int_equal(stats.entries, 0);
-    assert_int_equal(stats.counters.value[TUCK_COUNT_helpers], 1);
     tuck_cache_close(NULL);
 }
 

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 
 #define YEAR_9999_S UINT64_C(253402300799) // the last second whose year has four digits
 
@@ -99,7 +100,7 @@ static void the_monotonic_clock_never_goes_back(void **state) {
         assert_true(now >= last);
         last = now;
     }
-    assert_true(last <= system_ns(CLOCK_MONOTONIC));
+    assert_true(tuck_clock_kernel_ns(last) <= system_ns(CLOCK_MONOTONIC));
 }
 
 static void a_shift_moves_the_wall_clock_both_ways_and_no_other(void **state) {
@@ -116,6 +117,37 @@ static void a_shift_moves_the_wall_clock_both_ways_and_no_other(void **state) {
     assert_in_range(tuck_clock_wall_ns() - wall, 0, 60 * TUCK_NS_PER_S);
 }
 
+static void a_shift_moves_the_monotonic_clock_forward_and_no_other(void **state) {
+    (void)state;
+    const uint64_t hour_ns = 3600 * TUCK_NS_PER_S;
+    uint64_t mono = tuck_clock_mono_ns();
+    uint64_t wall = tuck_clock_wall_ns();
+    tuck_clock_shift_mono(hour_ns);
+    assert_in_range(tuck_clock_mono_ns() - mono, hour_ns, hour_ns + 60 * TUCK_NS_PER_S);
+    assert_in_range(tuck_clock_wall_ns() - wall, 0, 60 * TUCK_NS_PER_S);
+    uint64_t before = system_ns(CLOCK_MONOTONIC);
+    uint64_t kernel = tuck_clock_kernel_ns(tuck_clock_mono_ns());
+    assert_in_range(kernel, before, system_ns(CLOCK_MONOTONIC));
+    assert_int_equal(tuck_clock_kernel_ns(1), 0);
+}
+
+static void a_deadline_on_the_shifted_clock_is_waited_for_no_longer_than_it_says(void **state) {
+    (void)state;
+    struct tuck_mutex mutex;
+    pthread_cond_t never;
+    tuck_mutex_init(&mutex, TUCK_RANK_OUTPUT);
+    tuck_cond_init(&never);
+    tuck_clock_shift_mono(3600 * TUCK_NS_PER_S);
+    uint64_t deadline_ns = tuck_clock_mono_ns() + TUCK_NS_PER_MS;
+    tuck_lock(&mutex);
+    while (tuck_cond_wait_until(&never, &mutex, deadline_ns))
+        ;
+    tuck_unlock(&mutex);
+    assert_in_range(tuck_clock_mono_ns() - deadline_ns, 0, 60 * TUCK_NS_PER_S);
+    (void)pthread_cond_destroy(&never);
+    tuck_mutex_fini(&mutex);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_time_is_written_as_rfc_3339_in_utc_with_nine_digits),
     cmocka_unit_test(leap_days_are_where_the_calendar_has_them),
@@ -126,6 +158,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_wall_clock_is_the_one_of_the_system),
     cmocka_unit_test(the_monotonic_clock_never_goes_back),
     cmocka_unit_test(a_shift_moves_the_wall_clock_both_ways_and_no_other),
+    cmocka_unit_test(a_shift_moves_the_monotonic_clock_forward_and_no_other),
+    cmocka_unit_test(a_deadline_on_the_shifted_clock_is_waited_for_no_longer_than_it_says),
 };
 
 UNIT_MAIN(tests)

@@ -8,6 +8,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/digest.h"
 #include "lib/store/drive.h"
+#include "lib/store/object.h"
+#include "lib/store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,7 +120,9 @@ static struct body body_of(uint64_t number, size_t len) {
 static struct tuck_drive *open_drive(const char *root) {
     struct tuck_drive *drive = NULL;
     struct tuck_error err = {0};
-    int status = tuck_drive_open(root, NULL, &drive, &err);
+    int status = tuck_drive_open(root, true, &drive, &err);
+    if (status == 0)
+        status = tuck_drive_begin(drive, NULL, &err);
     if (status != 0)
         print_message("# %s\n", err.text);
     assert_int_equal(status, 0);
@@ -148,10 +152,12 @@ static struct tuck_stage *stage_body(struct tuck_drive *drive, const struct body
     return stage;
 }
 
-static uint32_t commit(struct tuck_stage *stage, bool sync) {
+static bool was_new; // the object that was committed last
+
+static uint32_t commit(struct tuck_stage *stage) {
     uint32_t tag = 0;
     struct tuck_error err = {0};
-    int status = tuck_stage_commit(&stage, sync, &tag, &err);
+    int status = tuck_stage_commit(&stage, &tag, &was_new, &err);
     if (status != 0)
         print_message("# %s\n", err.text);
     assert_int_equal(status, 0);
@@ -160,22 +166,28 @@ static uint32_t commit(struct tuck_stage *stage, bool sync) {
 }
 
 static uint32_t put(struct tuck_drive *drive, const struct body *body) {
-    return commit(stage_body(drive, body), false);
+    return commit(stage_body(drive, body));
 }
 
 // Borrowed until the program ends.
 static const char *path_of(struct tuck_drive *drive, const struct body *body) {
-    char path[TUCK_DRIVE_PATH_ROOM];
-    tuck_drive_path(drive, &body->output, path);
+    char path[TUCK_OBJECT_PATH_ROOM];
+    tuck_object_path(drive, &body->output, path);
     return unit_path("", path + 1);
 }
 
 static int check(struct tuck_drive *drive, const struct body *body, uint32_t *ret_tag) {
-    return tuck_drive_check(path_of(drive, body), body->len, ret_tag);
+    return tuck_object_check(path_of(drive, body), body->len, ret_tag);
+}
+
+static int verify(struct tuck_drive *drive, const struct body *body) {
+    struct tuck_object_found found;
+    return tuck_object_verify(drive, &body->output, body->len, &found);
 }
 
 static void assert_holds(struct tuck_drive *drive, const struct body *body) {
-    uint32_t tag, verified;
+    uint32_t tag;
+    struct tuck_object_found verified;
     struct stat stat;
     size_t len;
     const char *path = path_of(drive, body);
@@ -187,8 +199,9 @@ static void assert_holds(struct tuck_drive *drive, const struct body *body) {
     assert_int_equal(len, body->len);
     assert_memory_equal(data, body->data, len);
     free(data);
-    assert_int_equal(tuck_drive_verify(drive, &body->output, body->len, &verified), 0);
-    assert_int_equal(tag, verified);
+    assert_int_equal(tuck_object_verify(drive, &body->output, body->len, &verified), 0);
+    assert_int_equal(tag, verified.tag);
+    assert_int_equal(body->len, verified.size);
 }
 
 static void assert_nothing_staged(const char *root) {
@@ -205,8 +218,8 @@ static void an_object_is_what_was_written_and_is_named_by_its_hash(void **state)
         struct body body = body_of(i, sizes[i]);
         uint32_t tag, found;
         struct stat stat;
-        assert_int_equal(check(drive, &body, &tag), TUCK_DRIVE_ABSENT);
-        assert_int_equal(tuck_drive_verify(drive, &body.output, body.len, &tag), TUCK_DRIVE_ABSENT);
+        assert_int_equal(check(drive, &body, &tag), TUCK_OBJECT_ABSENT);
+        assert_int_equal(verify(drive, &body), TUCK_OBJECT_ABSENT);
         tag = put(drive, &body);
         assert_int_equal(check(drive, &body, &found), 0);
         assert_int_equal(found, tag);
@@ -229,15 +242,15 @@ static void an_object_is_what_was_written_and_is_named_by_its_hash(void **state)
     (void)umask(mask);
 }
 
-static bool count_object(void *arg, const struct tuck_output_id *output) {
-    (void)output;
+static bool count_object(void *arg, const struct tuck_object_seen *seen) {
+    (void)seen;
     ++*(int *)arg;
     return true;
 }
 
 static int count_objects(struct tuck_drive *drive) {
     int count = 0;
-    assert_int_equal(tuck_drive_walk(drive, count_object, &count, NULL), 0);
+    assert_int_equal(tuck_object_walk(drive, 0, 255, count_object, &count, NULL), 0);
     return count;
 }
 
@@ -250,11 +263,11 @@ static void nothing_is_seen_of_a_body_before_it_is_complete_nor_after_it_was_dro
         struct body body = body_of(1, 100000);
         struct tuck_stage *stage = stage_body(drive, &body);
         uint32_t tag;
-        assert_int_equal(check(drive, &body, &tag), TUCK_DRIVE_ABSENT);
+        assert_int_equal(check(drive, &body, &tag), TUCK_OBJECT_ABSENT);
         assert_int_equal(count_objects(drive), 0);
         tuck_stage_free(stage);
         tuck_stage_free(NULL);
-        assert_int_equal(check(drive, &body, &tag), TUCK_DRIVE_ABSENT);
+        assert_int_equal(check(drive, &body, &tag), TUCK_OBJECT_ABSENT);
         assert_nothing_staged(root);
         tuck_drive_close(drive);
         free(body.data);
@@ -272,7 +285,7 @@ static void an_object_that_is_there_is_left_as_it_is(void **state) {
         struct tuck_stage *late = stage_body(other, &body);
         uint32_t tag = put(drive, &body);
         assert_int_equal(lstat(path_of(drive, &body), &before), 0);
-        assert_int_equal(commit(late, false), tag);
+        assert_int_equal(commit(late), tag);
         assert_int_equal(lstat(path_of(drive, &body), &after), 0);
         assert_int_equal(after.st_ino, before.st_ino);
         assert_int_equal(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
@@ -305,8 +318,8 @@ static void many_objects_are_walked_once_each_and_foreign_names_not_at_all(void 
     tuck_drive_close(drive);
 }
 
-static bool stop_at_three(void *arg, const struct tuck_output_id *output) {
-    (void)output;
+static bool stop_at_three(void *arg, const struct tuck_object_seen *seen) {
+    (void)seen;
     return ++*(int *)arg < 3;
 }
 
@@ -319,7 +332,7 @@ static void a_walk_ends_when_it_is_told_to(void **state) {
         free(body.data);
     }
     int count = 0;
-    assert_int_equal(tuck_drive_walk(drive, stop_at_three, &count, NULL), 0);
+    assert_int_equal(tuck_object_walk(drive, 0, 255, stop_at_three, &count, NULL), 0);
     assert_int_equal(count, 3);
     tuck_drive_close(drive);
 }
@@ -408,7 +421,7 @@ static void whatever_else_stands_under_the_name_is_replaced_by_the_object(void *
             assert_int_equal(unlink(path_of(drive, &body)), 0);
             struct tuck_stage *stage = stage_body(drive, &body);
             plant(path_of(drive, &body), (enum planted)kind, &body);
-            (void)commit(stage, false);
+            (void)commit(stage);
             assert_holds(drive, &body);
             assert_victim_untouched((enum planted)kind, &body);
             assert_int_equal(count_objects(drive), 1);
@@ -429,10 +442,9 @@ static void what_is_not_the_object_is_seen_by_a_check_or_at_least_by_a_verificat
         (void)put(drive, &body);
         assert_int_equal(unlink(path_of(drive, &body)), 0);
         plant(path_of(drive, &body), (enum planted)kind, &body);
-        assert_int_equal(check(drive, &body, &tag), kind == WRONG_BYTES ? 0 : TUCK_DRIVE_DAMAGED);
-        assert_int_equal(tuck_drive_verify(drive, &body.output, body.len, &tag),
-                         TUCK_DRIVE_DAMAGED);
-        assert_int_equal(check(drive, &body, &tag), TUCK_DRIVE_ABSENT); // it was taken away
+        assert_int_equal(check(drive, &body, &tag), kind == WRONG_BYTES ? 0 : TUCK_OBJECT_DAMAGED);
+        assert_int_equal(verify(drive, &body), TUCK_OBJECT_DAMAGED);
+        assert_int_equal(check(drive, &body, &tag), TUCK_OBJECT_ABSENT); // it was taken away
         assert_victim_untouched((enum planted)kind, &body);
         (void)put(drive, &body);
         assert_holds(drive, &body);
@@ -446,16 +458,14 @@ static void every_byte_of_an_object_counts_in_its_verification(void **state) {
     struct tuck_drive *drive = new_drive(NULL);
     struct body body = body_of(1, 70000);
     for (size_t at = 0; at < body.len; at += 6999) {
-        uint32_t tag;
         (void)put(drive, &body);
         assert_int_equal(chmod(path_of(drive, &body), 0600), 0);
         int fd = open(path_of(drive, &body), O_WRONLY | O_CLOEXEC);
         uint8_t wrong = body.data[at] ^ 0x10;
         assert_int_equal(__real_pwrite64(fd, &wrong, 1, (off_t)at), 1);
         (void)close(fd);
-        assert_int_equal(tuck_drive_verify(drive, &body.output, body.len, &tag),
-                         TUCK_DRIVE_DAMAGED);
-        assert_int_equal(tuck_drive_verify(drive, &body.output, body.len, &tag), TUCK_DRIVE_ABSENT);
+        assert_int_equal(verify(drive, &body), TUCK_OBJECT_DAMAGED);
+        assert_int_equal(verify(drive, &body), TUCK_OBJECT_ABSENT);
     }
     free(body.data);
     tuck_drive_close(drive);
@@ -485,7 +495,7 @@ static void the_tag_changes_with_inode_size_and_change_time(void **state) {
     assert_int_not_equal(replaced, first);
     assert_int_not_equal(replaced, other);
     assert_int_equal(truncate(path, 999), 0);
-    assert_int_equal(tuck_drive_check(path, 999, &again), 0);
+    assert_int_equal(tuck_object_check(path, 999, &again), 0);
     assert_int_not_equal(again, replaced);
     free(body.data);
     tuck_drive_close(drive);
@@ -536,7 +546,7 @@ static void a_full_drive_is_told_as_such_and_the_body_goes_on_elsewhere(void **s
         kernel.space_bytes = UINT64_MAX;
         assert_int_equal(tuck_stage_move(&stage, other, &err), 0);
         assert_int_equal(tuck_stage_write(stage, body.data + 100000, 100000, &err), 0);
-        (void)commit(stage, false);
+        (void)commit(stage);
         assert_holds(other, &body);
         assert_int_equal(count_objects(drive), 0);
         assert_nothing_staged(root);
@@ -558,7 +568,7 @@ static void a_move_that_fails_leaves_the_stage_where_it_was(void **state) {
     assert_int_equal(tuck_stage_move(&stage, other, &err), TUCK_ENOSPACE);
     assert_ptr_equal(stage, same);
     kernel.space_bytes = UINT64_MAX;
-    (void)commit(stage, false);
+    (void)commit(stage);
     assert_holds(drive, &body);
     assert_int_equal(count_objects(other), 0);
     tuck_drive_close(drive);
@@ -576,9 +586,8 @@ static void few_descriptors_are_enough(void **state) {
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     for (uint64_t i = 0; i < 200; i++) { // held directories alone would need 256
         struct body body = body_of(i, 10);
-        uint32_t tag;
         (void)put(drive, &body);
-        assert_int_equal(tuck_drive_verify(drive, &body.output, body.len, &tag), 0);
+        assert_int_equal(verify(drive, &body), 0);
         free(body.data);
     }
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
@@ -604,7 +613,7 @@ static void directories_that_vanish_under_a_running_helper_are_made_anew(void **
         struct tuck_stage *stage = stage_body(drive, &body);
         if (!way) {
             assert_int_equal(system(command), 0);
-            (void)commit(stage, false); // and between begin and commit
+            (void)commit(stage); // and between begin and commit
             assert_holds(drive, &body);
         } else {
             tuck_stage_free(stage);
@@ -623,10 +632,10 @@ static void no_path_is_given_out_when_the_root_was_moved_away(void **state) {
     uint32_t tag;
     struct tuck_stage *stage = stage_body(drive, &body);
     assert_int_equal(rename(root, unit_path(unit_directory(), "moved")), 0);
-    assert_true(tuck_stage_commit(&stage, false, &tag, &err) < 0);
+    assert_true(tuck_stage_commit(&stage, &tag, &was_new, &err) < 0);
     assert_non_null(stage);
     tuck_stage_free(stage);
-    assert_int_equal(check(drive, &body, &tag), TUCK_DRIVE_ABSENT);
+    assert_int_equal(check(drive, &body, &tag), TUCK_OBJECT_ABSENT);
     tuck_drive_close(drive);
     free(body.data);
 }
@@ -695,7 +704,7 @@ static void an_object_is_removed_unless_it_is_claimed_before_or_meanwhile(void *
         unsigned claimed_from;
         int status;
         unsigned asked;
-    } table[] = {{0, 0, 2}, {1, TUCK_DRIVE_CLAIMED, 1}, {2, TUCK_DRIVE_CLAIMED, 2}};
+    } table[] = {{0, 0, 2}, {1, TUCK_OBJECT_CLAIMED, 1}, {2, TUCK_OBJECT_CLAIMED, 2}};
     for (size_t i = 0; i < TUCK_ARRAY_LEN(table); i++) {
         const char *root;
         struct tuck_drive *drive = new_drive(&root);
@@ -703,7 +712,7 @@ static void an_object_is_removed_unless_it_is_claimed_before_or_meanwhile(void *
         struct claims claims = {.claimed_from = table[i].claimed_from,
                                 .seen = path_of(drive, &body)};
         uint32_t tag = put(drive, &body), found;
-        assert_int_equal(tuck_drive_remove(drive, &body.output, is_claimed, &claims, NULL),
+        assert_int_equal(tuck_object_remove(drive, &body.output, is_claimed, &claims, NULL),
                          table[i].status);
         assert_int_equal(claims.asked, table[i].asked);
         assert_true(claims.was_there[0]);
@@ -711,9 +720,9 @@ static void an_object_is_removed_unless_it_is_claimed_before_or_meanwhile(void *
             claims.was_there
                 [1]); // whoever looks after the second question misses it, or had claimed it
         if (table[i].status == 0) {
-            assert_int_equal(check(drive, &body, &found), TUCK_DRIVE_ABSENT);
-            assert_int_equal(tuck_drive_remove(drive, &body.output, is_claimed, &claims, NULL),
-                             TUCK_DRIVE_ABSENT);
+            assert_int_equal(check(drive, &body, &found), TUCK_OBJECT_ABSENT);
+            assert_int_equal(tuck_object_remove(drive, &body.output, is_claimed, &claims, NULL),
+                             TUCK_OBJECT_ABSENT);
         } else {
             assert_holds(drive, &body);
             (void)tag;
@@ -726,35 +735,19 @@ static void an_object_is_removed_unless_it_is_claimed_before_or_meanwhile(void *
 
 // --- Durability ----------------------------------------------------------------------------------
 
-static void a_synced_commit_syncs_the_file_and_its_directory_and_no_other_does(void **state) {
-    (void)state;
-    struct tuck_drive *drive = new_drive(NULL);
-    struct body one = body_of(1, 1000), other = body_of(2, 1000);
-    (void)commit(stage_body(drive, &one), false);
-    assert_int_equal(kernel.file_syncs + kernel.directory_syncs, 0);
-    (void)commit(stage_body(drive, &other), true);
-    assert_true(kernel.file_syncs >= 1);
-    assert_true(kernel.directory_syncs >= 1);
-    tuck_drive_close(drive);
-    free(one.data);
-    free(other.data);
-}
-
-static void
-a_synced_commit_of_an_object_that_another_helper_has_just_made_is_durable_too(void **state) {
+static void a_commit_syncs_nothing_and_tells_whether_the_object_was_new(void **state) {
     (void)state;
     const char *root;
-    struct tuck_drive *drive = new_drive(&root), *lazy = open_drive(root);
+    struct tuck_drive *drive = new_drive(&root), *other = open_drive(root);
     struct body body = body_of(1, 1000);
     struct tuck_stage *stage = stage_body(drive, &body);
-    (void)commit(stage_body(lazy, &body), false);
-    (void)commit(stage, true);
-    struct stat stat; // the file that stays is the other one, which nobody had synced
-    assert_int_equal(lstat(path_of(drive, &body), &stat), 0);
-    assert_int_equal(kernel.synced_file, stat.st_ino);
-    assert_true(kernel.directory_syncs >= 1);
+    (void)commit(stage_body(other, &body));
+    assert_true(was_new);
+    (void)commit(stage);
+    assert_false(was_new);
+    assert_int_equal(kernel.file_syncs + kernel.directory_syncs, 0);
     tuck_drive_close(drive);
-    tuck_drive_close(lazy);
+    tuck_drive_close(other);
     free(body.data);
 }
 
@@ -763,10 +756,10 @@ static void an_object_can_be_made_durable_later(void **state) {
     struct tuck_drive *drive = new_drive(NULL);
     struct body body = body_of(1, 1000), absent = body_of(2, 1000);
     (void)put(drive, &body);
-    assert_int_equal(tuck_drive_sync(drive, &body.output), 0);
+    assert_int_equal(tuck_object_sync(drive, &body.output, NULL), 0);
     assert_int_equal(kernel.file_syncs, 1);
     assert_int_equal(kernel.directory_syncs, 1);
-    assert_true(tuck_drive_sync(drive, &absent.output) < 0);
+    assert_true(tuck_object_sync(drive, &absent.output, NULL) < 0);
     tuck_drive_close(drive);
     free(body.data);
     free(absent.data);
@@ -800,11 +793,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(a_file_in_place_of_a_directory_is_a_failure_and_no_crash, reset_kernel),
     cmocka_unit_test_setup(an_object_is_removed_unless_it_is_claimed_before_or_meanwhile,
                            reset_kernel),
-    cmocka_unit_test_setup(a_synced_commit_syncs_the_file_and_its_directory_and_no_other_does,
+    cmocka_unit_test_setup(a_commit_syncs_nothing_and_tells_whether_the_object_was_new,
                            reset_kernel),
-    cmocka_unit_test_setup(
-        a_synced_commit_of_an_object_that_another_helper_has_just_made_is_durable_too,
-        reset_kernel),
     cmocka_unit_test_setup(an_object_can_be_made_durable_later, reset_kernel),
 };
 

@@ -7,32 +7,57 @@
 #include "lib/base/clock.h"
 #include "lib/base/digest.h"
 #include "lib/store/drive.h"
+#include "lib/store/object.h"
+#include "lib/store/set.h"
+#include "lib/store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <sys/stat.h>
 
+// Each drive here is a set of its own, which closes it.
+static struct tuck_set *sets[16];
+
+static int open_set(const char *root, const char *gocache, struct tuck_set **ret_set,
+                    struct tuck_error *err) {
+    return tuck_set_open(&(struct tuck_set_options){.roots = &root, .count = 1, .gocache = gocache},
+                         ret_set, err);
+}
+
 static struct tuck_drive *open_drive(const char *root, const char *gocache) {
-    struct tuck_drive *drive = NULL;
     struct tuck_error err = {0};
-    int status = tuck_drive_open(root, gocache, &drive, &err);
+    size_t at = 0;
+    while (sets[at])
+        at++;
+    assert_true(at < TUCK_ARRAY_LEN(sets));
+    int status = open_set(root, gocache, &sets[at], &err);
     if (status != 0)
         print_message("# %s\n", err.text);
     assert_int_equal(status, 0);
-    return drive;
+    assert_non_null(tuck_set_drive(sets[at], 0, NULL));
+    return tuck_set_drive(sets[at], 0, NULL);
+}
+
+static void close_drive(struct tuck_drive *drive) {
+    for (size_t at = 0; at < TUCK_ARRAY_LEN(sets); at++) {
+        if (!sets[at] || tuck_set_drive(sets[at], 0, NULL) != drive)
+            continue;
+        tuck_set_close(TUCK_TAKE(sets[at]));
+        return;
+    }
+    tuck_drive_close(drive); // a private one
 }
 
 // The text of the refusal; borrowed until the next call.
 static const char *refuse_drive(const char *root, const char *gocache, int expected) {
     static struct tuck_error err;
-    struct tuck_drive *drive = NULL;
+    struct tuck_set *set = NULL;
     err = (struct tuck_error){0};
-    int status = tuck_drive_open(root, gocache, &drive, &err);
-    tuck_drive_close(drive);
-    assert_int_equal(status, expected);
+    assert_int_equal(open_set(root, gocache, &set, &err), TUCK_SET_REFUSED);
+    assert_null(tuck_set_drive(set, 0, NULL));
+    tuck_set_close(set);
     assert_int_equal(err.code, expected);
-    assert_null(drive);
     return err.text;
 }
 
@@ -52,13 +77,14 @@ static void put_one(struct tuck_drive *drive, const char *text, char *ret_path) 
     struct tuck_digest digest;
     struct tuck_stage *stage = NULL;
     uint32_t tag;
+    bool is_new;
     tuck_digest_init(&digest);
     tuck_digest_add(&digest, text, strlen(text));
     tuck_digest_end(&digest, &output);
     assert_int_equal(tuck_stage_begin(drive, &output, &stage, NULL), 0);
     assert_int_equal(tuck_stage_write(stage, text, strlen(text), NULL), 0);
-    assert_int_equal(tuck_stage_commit(&stage, false, &tag, NULL), 0);
-    tuck_drive_path(drive, &output, ret_path);
+    assert_int_equal(tuck_stage_commit(&stage, &tag, &is_new, NULL), 0);
+    tuck_object_path(drive, &output, ret_path);
 }
 
 // --- The root ------------------------------------------------------------------------------------
@@ -68,7 +94,7 @@ static void a_new_drive_says_what_it_is(void **state) {
     mode_t mask = umask(077);
     const char *parent = unit_path(unit_directory(), "some"),
                *root = unit_path(parent, "where/deep");
-    tuck_drive_close(open_drive(root, NULL));
+    close_drive(open_drive(root, NULL));
     assert_mode(root, 0700);
     assert_mode(parent, 0700);
     assert_int_equal(unit_count_names(root), 3);
@@ -90,11 +116,11 @@ static void a_new_drive_says_what_it_is(void **state) {
 static void opening_again_changes_nothing(void **state) {
     (void)state;
     const char *root = unit_path(unit_directory(), "root"), *path = unit_path(root, "tuck.json");
-    tuck_drive_close(open_drive(root, NULL));
+    close_drive(open_drive(root, NULL));
     struct stat before, after;
     assert_int_equal(lstat(path, &before), 0);
     for (int i = 0; i < 3; i++)
-        tuck_drive_close(open_drive(root, NULL));
+        close_drive(open_drive(root, NULL));
     assert_int_equal(lstat(path, &after), 0);
     assert_int_equal(after.st_ino, before.st_ino);
     assert_int_equal(unit_count_names(root), 3);
@@ -118,20 +144,20 @@ static void a_link_of_ones_own_to_another_disk_is_followed(void **state) {
     (void)state;
     const char *dir = unit_directory(), *real = unit_directory(), *link = unit_path(dir, "link");
     assert_int_equal(symlink(real, link), 0);
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
     struct tuck_drive *drive = open_drive(link, NULL);
     put_one(drive, "body", path);
     assert_int_equal(strncmp(path, link, strlen(link)), 0);
     assert_int_equal(access(path, R_OK), 0);
     assert_int_equal(access(unit_path(real, "tuck.json"), R_OK), 0);
-    tuck_drive_close(drive);
+    close_drive(drive);
 }
 
 static void a_root_that_others_may_write_to_is_closed_to_them(void **state) {
     (void)state;
     const char *root = unit_directory();
     assert_int_equal(chmod(root, 0777), 0);
-    tuck_drive_close(open_drive(root, NULL));
+    close_drive(open_drive(root, NULL));
     assert_mode(root, 0755);
 }
 
@@ -140,7 +166,7 @@ static void a_root_that_others_may_write_to_is_closed_to_them(void **state) {
 static void a_newer_format_is_refused_and_left_alone(void **state) {
     (void)state;
     static const char *const formats[] = {
-        "{\"format\":\"tuck\",\"version\":2}",
+        "{\"format\":\"tuck\",\"version\":3}",
         "{\"version\":99999999999,\"format\":\"tuck\",\"unknown\":[1,2,{}]}",
         "{\"version\":9223372036854775807}",
     };
@@ -150,7 +176,7 @@ static void a_newer_format_is_refused_and_left_alone(void **state) {
         if (i < TUCK_ARRAY_LEN(formats)) {
             (void)snprintf(text, sizeof(text), "%s", formats[i]);
         } else { // the set of a newer tuck may have many drives
-            size_t len = (size_t)snprintf(text, sizeof(text), "{\"version\":2,\"set\":[\"x\"");
+            size_t len = (size_t)snprintf(text, sizeof(text), "{\"version\":3,\"set\":[\"x\"");
             while (len < 15000)
                 len += (size_t)snprintf(text + len, sizeof(text) - len,
                                         ",\"0123456789abcdef01234567\"");
@@ -191,10 +217,10 @@ static void a_damaged_format_file_is_set_aside_and_written_anew(void **state) {
             assert_int_equal(symlink(target, path), 0);
         else
             assert_int_equal(symlink("nowhere", path), 0);
-        char object[TUCK_DRIVE_PATH_ROOM];
+        char object[TUCK_OBJECT_PATH_ROOM];
         struct tuck_drive *drive = open_drive(root, NULL);
         put_one(drive, "body", object);
-        tuck_drive_close(drive);
+        close_drive(drive);
         json_t *format = json_load_file(path, 0, NULL);
         assert_int_equal(json_integer_value(json_object_get(format, "version")), 1);
         json_decref(format);
@@ -213,20 +239,20 @@ static void a_root_below_gocache_is_shown_as_it_is(void **state) {
     (void)snprintf(with_slashes, sizeof(with_slashes), "%s///", gocache);
     struct tuck_drive *drive = open_drive(root, gocache);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     drive = open_drive(root, with_slashes);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     drive = open_drive(root, NULL);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     assert_int_equal(unit_count_names(gocache), 1);
 }
 
 static void a_root_elsewhere_is_shown_through_a_link_below_gocache(void **state) {
     (void)state;
     const char *gocache = unit_directory(), *root = unit_path(unit_directory(), "root");
-    char path[TUCK_DRIVE_PATH_ROOM], link[4200] = {0};
+    char path[TUCK_OBJECT_PATH_ROOM], link[4200] = {0};
     struct tuck_drive *drive = open_drive(root, gocache);
     const char *shown = tuck_drive_shown_root(drive);
     assert_int_equal(strncmp(shown, gocache, strlen(gocache)), 0);
@@ -245,9 +271,9 @@ static void a_root_elsewhere_is_shown_through_a_link_below_gocache(void **state)
     assert_string_equal(tuck_drive_shown_root(again), shown);
     assert_string_not_equal(tuck_drive_shown_root(other), shown);
     assert_int_equal(unit_count_names(gocache), 2);
-    tuck_drive_close(drive);
-    tuck_drive_close(again);
-    tuck_drive_close(other);
+    close_drive(drive);
+    close_drive(again);
+    close_drive(other);
 }
 
 static void a_directory_whose_name_only_begins_like_gocache_is_elsewhere(void **state) {
@@ -259,7 +285,7 @@ static void a_directory_whose_name_only_begins_like_gocache_is_elsewhere(void **
     char expected[4200];
     int len = snprintf(expected, sizeof(expected), "%s/tuck-", gocache);
     assert_int_equal(strncmp(tuck_drive_shown_root(drive), expected, (size_t)len), 0);
-    tuck_drive_close(drive);
+    close_drive(drive);
 }
 
 static void where_no_link_can_be_made_the_real_path_is_shown(void **state) {
@@ -267,22 +293,22 @@ static void where_no_link_can_be_made_the_real_path_is_shown(void **state) {
     const char *gocache = unit_directory(), *root = unit_path(unit_directory(), "root");
     struct tuck_drive *drive = open_drive(root, unit_path(gocache, "absent"));
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     drive = open_drive(root, gocache);
     const char *link = unit_path("", tuck_drive_shown_root(drive) + 1);
-    tuck_drive_close(drive);
+    close_drive(drive);
 
     // Something else stands where the link should be: it stays, and is not used.
     assert_int_equal(unlink(link), 0);
     assert_int_equal(symlink("/somewhere/else", link), 0);
     drive = open_drive(root, gocache);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     assert_int_equal(unlink(link), 0);
     unit_write_file(link, "precious", 8);
     drive = open_drive(root, gocache);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
     char *text = read_text(link);
     assert_string_equal(text, "precious");
     free(text);
@@ -301,7 +327,7 @@ static void a_path_that_is_not_utf_8_is_refused(void **state) {
         strstr(refuse_drive(unit_path(gocache, "tuck"), gocache, TUCK_EINVAL), "UTF-8"));
     struct tuck_drive *drive =
         open_drive(unit_path(dir, "caf\xc3\xa9 \xe6\x97\xa5\xf0\x9f\x98\x80"), NULL);
-    tuck_drive_close(drive);
+    close_drive(drive);
 }
 
 static void a_root_elsewhere_stays_usable_when_gocache_is_not_utf_8(void **state) {
@@ -312,7 +338,7 @@ static void a_root_elsewhere_stays_usable_when_gocache_is_not_utf_8(void **state
     assert_int_equal(mkdir(gocache, 0700), 0);
     struct tuck_drive *drive = open_drive(root, gocache);
     assert_string_equal(tuck_drive_shown_root(drive), root);
-    tuck_drive_close(drive);
+    close_drive(drive);
 }
 
 static void a_path_that_is_too_long_is_refused(void **state) {
@@ -323,16 +349,17 @@ static void a_path_that_is_too_long_is_refused(void **state) {
         len += (size_t)snprintf(root + len, sizeof(root) - len,
                                 "/0123456789012345678901234567890123456789");
     struct tuck_drive *drive = open_drive(root, NULL);
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
     put_one(drive, "body", path);
     assert_int_equal(access(path, R_OK), 0);
-    tuck_drive_close(drive);
+    close_drive(drive);
     while (len < 4090)
         len += (size_t)snprintf(root + len, sizeof(root) - len,
                                 "/0123456789012345678901234567890123456789");
-    struct tuck_drive *none = NULL;
-    assert_true(tuck_drive_open(root, NULL, &none, NULL) < 0);
-    assert_null(none);
+    struct tuck_set *none = NULL;
+    assert_int_equal(open_set(root, NULL, &none, NULL), TUCK_SET_REFUSED);
+    assert_null(tuck_set_drive(none, 0, NULL));
+    tuck_set_close(none);
 }
 
 // --- Private drives ------------------------------------------------------------------------------
@@ -346,7 +373,7 @@ static struct tuck_drive *open_private(void) {
 static void a_private_drive_lies_in_tmpdir_and_stays_when_it_is_closed(void **state) {
     (void)state;
     const char *tmp = unit_directory();
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
     mode_t mask = umask(0);
     assert_int_equal(setenv("TMPDIR", tmp, 1), 0);
     struct tuck_drive *drive = open_private(), *other = open_private();
@@ -354,8 +381,8 @@ static void a_private_drive_lies_in_tmpdir_and_stays_when_it_is_closed(void **st
     assert_int_equal(strncmp(tuck_drive_shown_root(drive), tmp, strlen(tmp)), 0);
     assert_mode(tuck_drive_shown_root(drive), 0700);
     put_one(drive, "body", path);
-    tuck_drive_close(drive);
-    tuck_drive_close(other);
+    close_drive(drive);
+    close_drive(other);
     assert_int_equal(access(path, R_OK), 0);
     (void)umask(mask);
 }
@@ -363,14 +390,14 @@ static void a_private_drive_lies_in_tmpdir_and_stays_when_it_is_closed(void **st
 static void private_drives_a_day_old_are_swept_unless_somebody_holds_them(void **state) {
     (void)state;
     const char *tmp = unit_directory();
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
     assert_int_equal(setenv("TMPDIR", tmp, 1), 0);
     struct tuck_drive *closed = open_private(), *held = open_private();
     const char *closed_root = unit_path("", tuck_drive_shown_root(closed) + 1);
     const char *held_root = unit_path("", tuck_drive_shown_root(held) + 1);
     put_one(closed, "body", path);
     put_one(held, "body", path);
-    tuck_drive_close(closed);
+    close_drive(closed);
     // Things with such a name that are not ours to remove.
     const char *victim = unit_path(unit_directory(), "inside");
     unit_write_file(victim, "precious", 8);
@@ -379,10 +406,10 @@ static void private_drives_a_day_old_are_swept_unless_somebody_holds_them(void *
     assert_int_equal(mkdir(unit_path(tmp, "tuck-other-dir"), 0700), 0);
 
     tuck_clock_shift(23 * 3600 * (int64_t)TUCK_NS_PER_S);
-    tuck_drive_close(open_private());
+    close_drive(open_private());
     assert_int_equal(access(closed_root, F_OK), 0);
     tuck_clock_shift(2 * 3600 * (int64_t)TUCK_NS_PER_S);
-    tuck_drive_close(open_private());
+    close_drive(open_private());
     assert_int_not_equal(access(closed_root, F_OK), 0);
     assert_int_equal(access(held_root, F_OK), 0);
     assert_int_equal(access(path, R_OK), 0);
@@ -390,7 +417,7 @@ static void private_drives_a_day_old_are_swept_unless_somebody_holds_them(void *
     assert_int_equal(access(unit_path(tmp, "tuck-private-file"), F_OK), 0);
     assert_int_equal(access(unit_path(tmp, "tuck-other-dir"), F_OK), 0);
     tuck_clock_shift(-25 * 3600 * (int64_t)TUCK_NS_PER_S);
-    tuck_drive_close(held);
+    close_drive(held);
 }
 
 static void a_link_inside_a_swept_drive_is_removed_and_not_followed(void **state) {
@@ -400,9 +427,9 @@ static void a_link_inside_a_swept_drive_is_removed_and_not_followed(void **state
     assert_int_equal(setenv("TMPDIR", tmp, 1), 0);
     struct tuck_drive *drive = open_private();
     assert_int_equal(symlink(elsewhere, unit_path(tuck_drive_shown_root(drive), "link")), 0);
-    tuck_drive_close(drive);
+    close_drive(drive);
     tuck_clock_shift(25 * 3600 * (int64_t)TUCK_NS_PER_S);
-    tuck_drive_close(open_private());
+    close_drive(open_private());
     tuck_clock_shift(-25 * 3600 * (int64_t)TUCK_NS_PER_S);
     assert_int_equal(unit_count_names(tmp), 1);
     assert_int_equal(unit_count_names(elsewhere), 1);

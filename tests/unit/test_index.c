@@ -392,10 +392,10 @@ static void a_flush_waits_for_a_lock_as_long_as_it_may(void **state) {
     struct tuck_index *index = world_open(&world);
     int lock = lock_pages(&world, TREE_PAGE, 100000);
     record_many(index, 0, 10, 1);
-    struct tuck_flush how = {.wait_ns = 30 * TUCK_NS_PER_MS};
+    uint64_t wait_ns = 30 * TUCK_NS_PER_MS;
     uint64_t began = tuck_clock_mono_ns();
-    assert_int_equal(tuck_index_flush(index, &how, NULL), TUCK_INDEX_BUSY);
-    assert_true(tuck_clock_mono_ns() - began >= how.wait_ns);
+    assert_int_equal(tuck_index_flush(index, wait_ns, NULL), TUCK_INDEX_BUSY);
+    assert_true(tuck_clock_mono_ns() - began >= wait_ns);
     assert_true(tuck_clock_mono_ns() - began < 10 * TUCK_NS_PER_S);
     (void)close(lock);
     tuck_index_close(index);
@@ -463,59 +463,107 @@ static void a_write_that_fails_anywhere_keeps_the_entries_dirty_and_the_file_sou
     }
 }
 
-static const struct world *synced_world;
-static unsigned sync_count;
-static int sync_status;
-
-static int note_sync(int fd) {
-    struct stat stat, expected;
-    assert_int_equal(fstat(fd, &stat), 0);
-    assert_int_equal(lstat(synced_world->file, &expected), 0);
-    assert_int_equal(stat.st_dev, expected.st_dev); // the right file system
-    sync_count++;
-    assert_int_equal(count_writes(), 0); // no entry was written before
-    errno = EIO;
-    return sync_status;
+static struct tuck_index *open_durable(const struct world *world) {
+    struct tuck_index *index = NULL;
+    assert_int_equal(tuck_index_open(world->dirfd, &(struct tuck_index_options){.is_durable = true},
+                                     &index, NULL),
+                     0);
+    return index;
 }
 
-static void objects_are_synced_before_the_first_entry_is_written(void **state) {
+static void a_durable_index_marks_what_was_put_as_synced_and_what_was_only_used_not(void **state) {
     (void)state;
     struct world world = world_new();
-    struct tuck_index *index = world_open(&world);
-    struct tuck_flush how = {.sync_objects = note_sync, .sync_entries = true};
-    synced_world = &world;
-    sync_count = 0;
-    sync_status = 0;
-    assert_int_equal(tuck_index_flush(index, &how, NULL), 0);
-    assert_int_equal(sync_count, 0);
-    record_many(index, 0, 500, 1);
-    (void)count_writes();
-    assert_int_equal(tuck_index_flush(index, &how, NULL), 0);
-    assert_int_equal(sync_count, 1);
-    assert_true(count_writes() > 0);
+    struct tuck_index *index = open_durable(&world);
+    struct tuck_action_id put = unit_action(1), used = unit_action(2);
+    struct tuck_entry entry = entry_of_version(1, 1), found;
+    assert_int_equal(tuck_index_record(index, &put, &entry), 1);
+    assert_int_equal(tuck_index_find(index, &put, &found), 0);
+    assert_false(found.is_synced); // not yet
+    flush_all(index);
+    assert_int_equal(tuck_index_find(index, &put, &found), 0);
+    assert_true(found.is_synced);
+    tuck_index_close(index);
+    index = world_open(&world);
+    entry = entry_of_version(2, 1);
+    (void)tuck_index_record(index, &used, &entry);
+    flush_all(index);
+    tuck_index_close(index);
+    index = open_durable(&world);
+    (void)tuck_index_touch(index, &used, &entry, true);
+    flush_all(index);
+    assert_int_equal(tuck_index_find(index, &used, &found), 0);
+    assert_false(found.is_synced);
     tuck_index_close(index);
     world_close(&world);
 }
 
-static void no_entry_is_written_when_its_object_could_not_be_synced(void **state) {
+// --- Removing ------------------------------------------------------------------------------------
+
+static void a_removed_entry_is_gone_at_once_and_after_a_flush_and_for_others(void **state) {
+    (void)state;
+    struct world world = world_new();
+    struct tuck_index *index = world_open(&world), *other = world_open(&world);
+    record_many(index, 0, 300, 1);
+    flush_all(index);
+    for (uint64_t number = 0; number < 300; number += 2) {
+        struct tuck_action_id action = unit_action(number);
+        struct tuck_entry entry;
+        uint64_t seq = 0;
+        assert_int_equal(tuck_index_find(index, &action, &entry), 0);
+        assert_int_equal(tuck_index_remove(index, &action, &entry, &seq), 0);
+        assert_true(seq > 0);
+        assert_int_equal(version_found(index, number), 0);
+        assert_int_equal(version_found(other, number), 1);
+    }
+    flush_all(index);
+    for (uint64_t number = 0; number < 300; number++) {
+        assert_int_equal(version_found(index, number), number % 2);
+        assert_int_equal(version_found(other, number), number % 2);
+    }
+    tuck_index_close(index);
+    tuck_index_close(other);
+    world_close(&world);
+}
+
+static void a_removal_spares_a_later_put_whoever_made_it(void **state) {
+    (void)state;
+    struct world world = world_new();
+    struct tuck_index *index = world_open(&world), *other = world_open(&world);
+    struct tuck_entry entry;
+    uint64_t seq;
+    record_many(index, 0, 2, 1);
+    flush_all(index);
+    for (uint64_t number = 0; number < 2; number++) {
+        struct tuck_action_id action = unit_action(number);
+        assert_int_equal(tuck_index_find(index, &action, &entry), 0);
+        assert_int_equal(tuck_index_remove(index, &action, &entry, &seq), 0);
+    }
+    record_many(index, 0, 1, 2); // put again here
+    record_many(other, 1, 1, 2); // and by another helper
+    flush_all(other);
+    flush_all(index);
+    assert_int_equal(count_found(index, 0, 2, 2), 2);
+    tuck_index_close(index);
+    tuck_index_close(other);
+    world_close(&world);
+}
+
+static void a_use_of_an_entry_that_is_to_go_does_not_keep_it(void **state) {
     (void)state;
     struct world world = world_new();
     struct tuck_index *index = world_open(&world);
-    struct tuck_flush how = {.sync_objects = note_sync};
-    struct tuck_error err = {0};
-    synced_world = &world;
-    sync_status = -1;
-    record_many(index, 0, 500, 1);
-    (void)count_writes();
-    assert_int_equal(tuck_index_flush(index, &how, &err), TUCK_EIO);
-    assert_int_equal(err.os, EIO);
-    assert_int_equal(count_writes(), 0);
-    assert_int_equal(count_found(index, 0, 500, 1), 500);
-    sync_status = 0;
-    assert_int_equal(tuck_index_flush(index, &how, &err), 0);
-    tuck_index_close(index);
-    index = world_open(&world);
-    assert_int_equal(count_found(index, 0, 500, 1), 500);
+    struct tuck_action_id action = unit_action(0);
+    struct tuck_entry entry;
+    uint64_t seq;
+    record_many(index, 0, 1, 1);
+    flush_all(index);
+    assert_int_equal(tuck_index_find(index, &action, &entry), 0);
+    assert_int_equal(tuck_index_remove(index, &action, &entry, &seq), 0);
+    (void)tuck_index_touch(index, &action, &entry, true);
+    assert_int_equal(version_found(index, 0), 0);
+    flush_all(index);
+    assert_int_equal(version_found(index, 0), 0);
     tuck_index_close(index);
     world_close(&world);
 }
@@ -532,7 +580,8 @@ static void dirty_entries_are_bounded_and_losing_some_is_an_event(void **state) 
     struct world world = world_new();
     struct tuck_event_sink sink = {count_lost};
     struct tuck_index *index = NULL;
-    assert_int_equal(tuck_index_open(world.dirfd, &sink, &index, NULL), 0);
+    assert_int_equal(
+        tuck_index_open(world.dirfd, &(struct tuck_index_options){.sink = &sink}, &index, NULL), 0);
     int lock = lock_pages(&world, 0, 1 << 20);
     size_t before = unit_allocated_bytes();
     lost_events = 0;
@@ -840,13 +889,17 @@ static void whatever_stands_in_place_of_the_file_is_set_aside(void **state) {
         struct tuck_index *index = NULL;
         struct tuck_error err = {0};
         damage_events = 0;
-        assert_int_equal(tuck_index_open(world.dirfd, &sink, &index, &err), 0);
+        assert_int_equal(
+            tuck_index_open(world.dirfd, &(struct tuck_index_options){.sink = &sink}, &index, &err),
+            0);
         assert_int_equal(damage_events, 1);
         record_many(index, 0, 100, 1);
         flush_all(index);
         tuck_index_close(index);
         index = NULL;
-        assert_int_equal(tuck_index_open(world.dirfd, &sink, &index, NULL), 0);
+        assert_int_equal(
+            tuck_index_open(world.dirfd, &(struct tuck_index_options){.sink = &sink}, &index, NULL),
+            0);
         assert_int_equal(damage_events, 1);
         assert_int_equal(count_found(index, 0, 100, 1), 100);
         tuck_index_close(index);
@@ -864,7 +917,7 @@ static void an_index_that_cannot_be_made_is_a_failure_with_its_reason(void **sta
     struct tuck_index *index = NULL;
     struct tuck_error err = {0};
     assert_int_equal(rmdir(world.dir), 0);
-    assert_true(tuck_index_open(world.dirfd, NULL, &index, &err) < 0);
+    assert_true(tuck_index_open(world.dirfd, &(struct tuck_index_options){0}, &index, &err) < 0);
     assert_null(index);
     assert_true(err.code < 0 && err.text[0]);
     world_close(&world);
@@ -872,43 +925,101 @@ static void an_index_that_cannot_be_made_is_a_failure_with_its_reason(void **sta
 
 // --- Counters ------------------------------------------------------------------------------------
 
-static void counters_add_up_over_handles_and_survive_a_clear(void **state) {
+static void add(void *arg, struct tuck_index_sums *sums) {
+    const struct tuck_counters *counters = arg;
+    for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
+        sums->counters.value[i] += counters->value[i];
+}
+
+static void count(void *arg, struct tuck_index_sums *sums) {
+    (void)arg;
+    sums->base_bytes = -5;
+    sums->base_objects = 7;
+    sums->is_counted = true;
+    sums->collected_s = 11;
+    sums->swept_s = 13;
+    sums->sweep_next = 255;
+}
+
+static void sums_add_up_over_handles_and_survive_a_clear(void **state) {
     (void)state;
     struct world world = world_new();
     struct tuck_index *one = world_open(&world), *other = world_open(&world);
-    struct tuck_counters add = {{0}}, sums;
+    struct tuck_counters more = {{0}};
+    struct tuck_index_sums sums;
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        add.value[i] = i + 1;
-    tuck_index_counters(one, NULL, &sums);
+        more.value[i] = i + 1;
+    tuck_index_sums(one, &sums);
+    assert_false(sums.is_counted); // objects may be there already
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        assert_int_equal(sums.value[i], 0);
-    tuck_index_counters(one, &add, NULL);
-    tuck_index_counters(other, &add, NULL);
-    tuck_index_counters(one, &add, &sums);
-    for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
-        assert_int_equal(sums.value[i], 3 * (i + 1));
-    assert_int_equal(tuck_index_clear(one, NULL), 0);
-    tuck_index_counters(one, NULL, &sums);
-    assert_int_equal(sums.value[1], 6);
+        assert_int_equal(sums.counters.value[i], 0);
+    assert_int_equal(tuck_index_change_sums(one, add, &more), 0);
+    assert_int_equal(tuck_index_change_sums(other, add, &more), 0);
+    assert_int_equal(tuck_index_change_sums(one, count, NULL), 0);
+    for (int after_clear = 0; after_clear < 2; after_clear++) {
+        tuck_index_sums(one, &sums);
+        for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
+            assert_int_equal(sums.counters.value[i], 2 * (i + 1));
+        assert_int_equal(sums.base_bytes, -5);
+        assert_int_equal(sums.base_objects, 7);
+        assert_true(sums.is_counted);
+        assert_int_equal(sums.collected_s, 11);
+        assert_int_equal(sums.swept_s, 13);
+        assert_int_equal(sums.sweep_next, 255);
+        assert_int_equal(tuck_index_clear(one, NULL), 0);
+    }
     tuck_index_close(one);
     tuck_index_close(other);
     world_close(&world);
 }
 
-static void damaged_counters_begin_at_zero(void **state) {
+static void damaged_sums_begin_at_zero(void **state) {
     (void)state;
     struct world world = world_new();
     struct tuck_index *index = world_open(&world);
-    struct tuck_counters add = {{5, 6, 7}}, sums;
-    tuck_index_counters(index, &add, NULL);
+    struct tuck_counters more = {{5, 6, 7}};
+    struct tuck_index_sums sums;
+    assert_int_equal(tuck_index_change_sums(index, add, &more), 0);
+    assert_int_equal(tuck_index_change_sums(index, count, NULL), 0);
     int fd = open(world.file, O_WRONLY | O_CLOEXEC);
     assert_int_equal(pwrite(fd, "\xff", 1, PAGE + 20), 1);
     (void)close(fd);
-    tuck_index_counters(index, NULL, &sums);
-    assert_int_equal(sums.value[0], 0);
-    tuck_index_counters(index, &add, &sums);
-    assert_int_equal(sums.value[1], 6);
+    tuck_index_sums(index, &sums);
+    assert_int_equal(sums.counters.value[0], 0);
+    assert_false(sums.is_counted);
+    assert_int_equal(tuck_index_change_sums(index, add, &more), 0);
+    tuck_index_sums(index, &sums);
+    assert_int_equal(sums.counters.value[1], 6);
     tuck_index_close(index);
+    world_close(&world);
+}
+
+static void sums_that_another_process_holds_are_busy(void **state) {
+    (void)state;
+    struct world world = world_new();
+    struct tuck_index *index = world_open(&world);
+    struct tuck_counters more = {{1}};
+    int lock = lock_pages(&world, 1, 1);
+    assert_int_equal(tuck_index_change_sums(index, add, &more), TUCK_INDEX_BUSY);
+    (void)close(lock);
+    assert_int_equal(tuck_index_change_sums(index, add, &more), 0);
+    tuck_index_close(index);
+    world_close(&world);
+}
+
+static void one_handle_at_a_time_has_the_turn_to_collect(void **state) {
+    (void)state;
+    struct world world = world_new();
+    struct tuck_index *one = world_open(&world), *other = world_open(&world);
+    assert_true(tuck_index_take_turn(one));
+    assert_false(tuck_index_take_turn(other));
+    record_many(other, 0, 100, 1);
+    flush_all(other); // it keeps nobody from anything else
+    tuck_index_end_turn(one);
+    assert_true(tuck_index_take_turn(other));
+    tuck_index_close(other); // and it goes with its holder
+    assert_true(tuck_index_take_turn(one));
+    tuck_index_close(one);
     world_close(&world);
 }
 
@@ -933,8 +1044,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_flush_waits_for_a_lock_as_long_as_it_may),
     cmocka_unit_test(the_lock_of_a_killed_process_is_free),
     cmocka_unit_test(a_write_that_fails_anywhere_keeps_the_entries_dirty_and_the_file_sound),
-    cmocka_unit_test(objects_are_synced_before_the_first_entry_is_written),
-    cmocka_unit_test(no_entry_is_written_when_its_object_could_not_be_synced),
+    cmocka_unit_test(a_durable_index_marks_what_was_put_as_synced_and_what_was_only_used_not),
+    cmocka_unit_test(a_removed_entry_is_gone_at_once_and_after_a_flush_and_for_others),
+    cmocka_unit_test(a_removal_spares_a_later_put_whoever_made_it),
+    cmocka_unit_test(a_use_of_an_entry_that_is_to_go_does_not_keep_it),
     cmocka_unit_test(dirty_entries_are_bounded_and_losing_some_is_an_event),
     cmocka_unit_test(spooled_entries_are_found_by_the_next_handle_and_flushed_by_it),
     cmocka_unit_test(spools_stay_until_they_are_flushed),
@@ -949,8 +1062,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_file_that_somebody_removed_is_made_anew_by_the_next_flush),
     cmocka_unit_test(whatever_stands_in_place_of_the_file_is_set_aside),
     cmocka_unit_test(an_index_that_cannot_be_made_is_a_failure_with_its_reason),
-    cmocka_unit_test(counters_add_up_over_handles_and_survive_a_clear),
-    cmocka_unit_test(damaged_counters_begin_at_zero),
+    cmocka_unit_test(sums_add_up_over_handles_and_survive_a_clear),
+    cmocka_unit_test(damaged_sums_begin_at_zero),
+    cmocka_unit_test(sums_that_another_process_holds_are_busy),
+    cmocka_unit_test(one_handle_at_a_time_has_the_turn_to_collect),
 };
 
 UNIT_MAIN(tests)

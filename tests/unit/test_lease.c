@@ -8,6 +8,8 @@
 #include "lib/base/digest.h"
 #include "lib/store/drive.h"
 #include "lib/store/lease.h"
+#include "lib/store/object.h"
+#include "lib/store/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,6 +148,98 @@ static void twenty_thousand_claims_are_all_seen_and_few_others_with_them(void **
     tuck_lease_release(lease);
 }
 
+// --- Counters ------------------------------------------------------------------------------------
+
+struct reaped {
+    unsigned helpers; // that had published something
+    uint64_t gets;
+    bool is_refusing;
+};
+
+static bool take_in(void *arg, const struct tuck_counters *counters) {
+    struct reaped *reaped = arg;
+    if (reaped->is_refusing)
+        return false;
+    reaped->helpers++;
+    reaped->gets += counters->value[TUCK_COUNT_gets];
+    return true;
+}
+
+static struct reaped reap(const char *dir) {
+    struct reaped reaped = {0};
+    struct tuck_leases *leases = look(dir);
+    tuck_leases_reap(leases, take_in, &reaped);
+    tuck_leases_close(leases);
+    return reaped;
+}
+
+static uint64_t count_gets(const char *dir) {
+    struct tuck_counters sums = {{0}};
+    struct tuck_leases *leases = look(dir);
+    tuck_leases_count(leases, &sums);
+    tuck_leases_close(leases);
+    return sums.value[TUCK_COUNT_gets];
+}
+
+static void publish(struct tuck_lease *lease, uint64_t gets) {
+    struct tuck_counters counters = {{0}};
+    counters.value[TUCK_COUNT_gets] = gets;
+    tuck_lease_publish(lease, &counters);
+}
+
+static void what_running_helpers_have_published_is_counted(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_lease *one = take(dir), *other = take(dir);
+    assert_int_equal(count_gets(dir), 0);
+    publish(one, 5);
+    publish(other, 7);
+    assert_int_equal(count_gets(dir), 12);
+    publish(one, 6);
+    assert_int_equal(count_gets(dir), 13);
+    assert_int_equal(reap(dir).helpers, 0); // they run
+    tuck_lease_release(one);
+    assert_int_equal(count_gets(dir), 7);
+    tuck_lease_release(other);
+    publish(NULL, 1);
+    assert_int_equal(unit_count_names(dir), 0);
+}
+
+static void what_an_abandoned_lease_has_published_is_taken_in_once(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_lease *lease = take(dir), *running = take(dir);
+    claim(lease, 1);
+    publish(lease, 5);
+    publish(running, 7);
+    tuck_lease_abandon(lease);
+    tuck_lease_abandon(NULL);
+    assert_false(is_claimed_in(dir, 1)); // nobody holds it
+    assert_int_equal(count_gets(dir), 12);
+    struct reaped refused = {.is_refusing = true};
+    struct tuck_leases *leases = look(dir);
+    tuck_leases_reap(leases, take_in, &refused);
+    tuck_leases_close(leases);
+    assert_int_equal(count_gets(dir), 12); // it stays for another
+    struct reaped reaped = reap(dir);
+    assert_int_equal(reaped.helpers, 1);
+    assert_int_equal(reaped.gets, 5);
+    assert_int_equal(unit_count_names(dir), 1);
+    assert_int_equal(reap(dir).helpers, 0);
+    tuck_lease_release(running);
+}
+
+static void a_lease_of_the_first_release_has_nothing_to_count_and_is_swept(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    uint8_t *filter = calloc(1, 32768);
+    unit_write_file(unit_path(dir, "0123456789abcdef01234567"), filter, 32768);
+    free(filter);
+    assert_int_equal(count_gets(dir), 0);
+    assert_int_equal(reap(dir).helpers, 0);
+    assert_int_equal(unit_count_names(dir), 0);
+}
+
 // --- Other processes -----------------------------------------------------------------------------
 
 // A helper that claims object 1 and tells so; then it ends, or waits to be ended.
@@ -191,7 +285,8 @@ static void a_claim_of_another_process_is_seen_until_it_is_killed(void **state) 
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(unit_count_names(dir), 1);
         assert_false(is_claimed_in(dir, 1));
-        assert_int_equal(unit_count_names(dir), 0); // and swept
+        (void)reap(dir);
+        assert_int_equal(unit_count_names(dir), 0);
     }
 }
 
@@ -286,12 +381,13 @@ static struct tuck_output_id put_object(struct tuck_drive *drive, const char *te
     struct tuck_digest digest;
     struct tuck_stage *stage = NULL;
     uint32_t tag;
+    bool is_new;
     tuck_digest_init(&digest);
     tuck_digest_add(&digest, text, strlen(text));
     tuck_digest_end(&digest, &output);
     assert_int_equal(tuck_stage_begin(drive, &output, &stage, NULL), 0);
     assert_int_equal(tuck_stage_write(stage, text, strlen(text), NULL), 0);
-    assert_int_equal(tuck_stage_commit(&stage, false, &tag, NULL), 0);
+    assert_int_equal(tuck_stage_commit(&stage, &tag, &is_new, NULL), 0);
     return output;
 }
 
@@ -314,26 +410,28 @@ static void an_object_that_is_claimed_between_the_two_questions_comes_back(void 
     (void)state;
     struct tuck_drive *drive = NULL;
     const char *root = unit_path(unit_directory(), "root");
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
+    struct tuck_object_found found;
     uint32_t tag;
-    assert_int_equal(tuck_drive_open(root, NULL, &drive, NULL), 0);
+    assert_int_equal(tuck_drive_open(root, true, &drive, NULL), 0);
+    assert_int_equal(tuck_drive_begin(drive, NULL, NULL), 0);
     struct tuck_output_id output = put_object(drive, "body");
-    tuck_drive_path(drive, &output, path);
+    tuck_object_path(drive, &output, path);
     struct late_claim late = {NULL, NULL, 0};
     assert_int_equal(
         tuck_leases_open(tuck_drive_open_dir(drive, "leases", NULL), &late.leases, NULL), 0);
     assert_int_equal(tuck_lease_take(tuck_drive_open_dir(drive, "leases", NULL), &late.lease, NULL),
                      0);
-    assert_int_equal(tuck_drive_remove(drive, &output, ask_then_claim, &late, NULL),
-                     TUCK_DRIVE_CLAIMED);
+    assert_int_equal(tuck_object_remove(drive, &output, ask_then_claim, &late, NULL),
+                     TUCK_OBJECT_CLAIMED);
     assert_int_equal(late.asked, 2);
-    assert_int_equal(tuck_drive_check(path, 4, &tag), 0);
-    assert_int_equal(tuck_drive_verify(drive, &output, 4, &tag), 0);
-    assert_int_equal(tuck_drive_remove(drive, &output, tuck_leases_claim, late.leases, NULL),
-                     TUCK_DRIVE_CLAIMED);
+    assert_int_equal(tuck_object_check(path, 4, &tag), 0);
+    assert_int_equal(tuck_object_verify(drive, &output, 4, &found), 0);
+    assert_int_equal(tuck_object_remove(drive, &output, tuck_leases_claim, late.leases, NULL),
+                     TUCK_OBJECT_CLAIMED);
     tuck_lease_release(late.lease);
-    assert_int_equal(tuck_drive_remove(drive, &output, tuck_leases_claim, late.leases, NULL), 0);
-    assert_int_equal(tuck_drive_check(path, 4, &tag), TUCK_DRIVE_ABSENT);
+    assert_int_equal(tuck_object_remove(drive, &output, tuck_leases_claim, late.leases, NULL), 0);
+    assert_int_equal(tuck_object_check(path, 4, &tag), TUCK_OBJECT_ABSENT);
     tuck_leases_close(late.leases);
     tuck_drive_close(drive);
 }
@@ -343,7 +441,7 @@ struct race {
     const char *dir;
     struct tuck_drive *drive;
     struct tuck_output_id output;
-    char path[TUCK_DRIVE_PATH_ROOM];
+    char path[TUCK_OBJECT_PATH_ROOM];
     bool was_seen; // by the helper, which would have given the path out
     bool is_over;
 };
@@ -361,7 +459,7 @@ static void *help(void *arg) {
             return NULL;
         }
         tuck_lease_claim(lease, &race->output);
-        race->was_seen = has_lease && tuck_drive_check(race->path, 4, &tag) == 0;
+        race->was_seen = has_lease && tuck_object_check(race->path, 4, &tag) == 0;
         (void)pthread_barrier_wait(&race->barrier); // both have done
         (void)pthread_barrier_wait(&race->barrier); // it was looked at
         tuck_lease_release(lease);
@@ -374,9 +472,10 @@ static void what_a_helper_saw_after_its_claim_is_never_removed(void **state) {
     const char *root = unit_path(unit_directory(), "root");
     pthread_t helper;
     int seen = 0, removed = 0;
-    assert_int_equal(tuck_drive_open(root, NULL, &race.drive, NULL), 0);
+    assert_int_equal(tuck_drive_open(root, true, &race.drive, NULL), 0);
+    assert_int_equal(tuck_drive_begin(race.drive, NULL, NULL), 0);
     race.output = put_object(race.drive, "body");
-    tuck_drive_path(race.drive, &race.output, race.path);
+    tuck_object_path(race.drive, &race.output, race.path);
     race.dir = unit_path(root, "leases");
     struct tuck_leases *leases = NULL;
     assert_int_equal(
@@ -387,11 +486,11 @@ static void what_a_helper_saw_after_its_claim_is_never_removed(void **state) {
         uint32_t tag;
         (void)put_object(race.drive, "body");
         (void)pthread_barrier_wait(&race.barrier);
-        int status = tuck_drive_remove(race.drive, &race.output, tuck_leases_claim, leases, NULL);
+        int status = tuck_object_remove(race.drive, &race.output, tuck_leases_claim, leases, NULL);
         (void)pthread_barrier_wait(&race.barrier);
-        bool is_there = tuck_drive_check(race.path, 4, &tag) == 0;
-        assert_true(status == 0 || status == TUCK_DRIVE_CLAIMED);
-        assert_int_equal(is_there, status == TUCK_DRIVE_CLAIMED);
+        bool is_there = tuck_object_check(race.path, 4, &tag) == 0;
+        assert_true(status == 0 || status == TUCK_OBJECT_CLAIMED);
+        assert_int_equal(is_there, status == TUCK_OBJECT_CLAIMED);
         if (race.was_seen && !is_there)
             print_message("# round %d\n", round);
         assert_true(is_there || !race.was_seen);
@@ -413,6 +512,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(a_claim_is_seen_in_the_same_process_until_it_is_released, reset_kernel),
     cmocka_unit_test_setup(claims_of_several_helpers_stand_beside_each_other, reset_kernel),
     cmocka_unit_test_setup(twenty_thousand_claims_are_all_seen_and_few_others_with_them,
+                           reset_kernel),
+    cmocka_unit_test_setup(what_running_helpers_have_published_is_counted, reset_kernel),
+    cmocka_unit_test_setup(what_an_abandoned_lease_has_published_is_taken_in_once, reset_kernel),
+    cmocka_unit_test_setup(a_lease_of_the_first_release_has_nothing_to_count_and_is_swept,
                            reset_kernel),
     cmocka_unit_test_setup(a_claim_of_another_process_is_seen_until_it_is_killed, reset_kernel),
     cmocka_unit_test_setup(a_claim_ends_with_its_process, reset_kernel),

@@ -266,14 +266,14 @@ static void a_long_value_is_taken_whole(void **state) {
 
 static void an_unknown_key_is_a_problem_with_its_place_and_the_nearest_name(void **state) {
     (void)state;
-    write_text(user_file, "log = /l\n\ndurabilty = strict\nquota = 5G\n");
+    write_text(user_file, "log = /l\n\ndurabilty = strict\ncolour = 5\n");
     struct tuck_settings settings = complete();
     char expected[4300];
     assert_int_equal(settings.problems, 2);
     (void)snprintf(expected, sizeof(expected),
                    "%s:3: unknown setting 'durabilty'; did you mean 'durability'?\n", user_file);
     assert_non_null(strstr(problems, expected));
-    (void)snprintf(expected, sizeof(expected), "%s:4: unknown setting 'quota'\n", user_file);
+    (void)snprintf(expected, sizeof(expected), "%s:4: unknown setting 'colour'\n", user_file);
     assert_non_null(strstr(problems, expected));
     assert_int_equal(settings.durability, TUCK_LAZY);
     assert_string_equal(settings.value[TUCK_SETTING_log], "/l");

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Bay: one place of the drive set, inside the cache only. Holds what is open of its drive (drive,
+ * index, objects, lease), or nothing while the drive is offline. A drive that fails is looked at: if
+ * that fails too it goes offline, and is tried again after a while that doubles each time.
+ *
+ * Threads: any. What was open when a drive went offline stays in memory until the end, so that
+ * whoever uses it at that moment meets errors and not freed memory.
+ */
+#pragma once
+#include "lib/base/event.h"
+#include "lib/base/thread.h"
+#include "lib/cache/cache.h"
+#include "lib/index/index.h"
+#include "lib/lru/lru.h"
+#include "lib/store/drive.h"
+#include "lib/store/object.h"
+#include "lib/store/drives.h"
+#include "lib/store/lease.h"
+#include "lib/store/objects.h"
+#include "lib/store/set.h"
+#include "lib/store/stage.h"
+#include "lib/table/table.h"
+
+/** What is open of a drive. */
+struct bay_parts {
+    struct tuck_drive *drive; // borrowed from the set
+    struct tuck_lru_group *group;
+    struct tuck_index *index;
+    struct tuck_objects *objects;
+    struct bay_parts *retired; // the ones that were open before; see struct bay
+
+    struct tuck_mutex lease_lock;
+    /* guarded by lease_lock */
+    bool has_lease;           /* atomic: it was taken, or cannot be had */
+    struct tuck_lease *lease; /* written once under lease_lock, before has_lease */
+    bool is_abandoned;        /* owned by the thread that ends: the lease holds counters */
+};
+
+struct bay {
+    size_t number;             /* const */
+    struct bay_parts *parts;   /* atomic: NULL while the drive is offline */
+    struct bay_parts *retired; /* owned by the thread that opens: all that were ever open */
+    uint64_t span_ns;          // how long it was left alone last
+    struct tuck_counters
+        counters;               /* atomic: of this process, since they were added to the drive's */
+    bool is_full;               /* atomic: below the floor of free space, or out of it */
+    uint64_t readonly_until_ns; /* atomic: until then (monotonic) it serves, but takes nothing */
+    unsigned faults;            /* atomic: errors that a look at the drive did not confirm */
+};
+
+/** The bays of a set, and which of them are left alone for now. */
+struct bays {
+    struct tuck_set *set;
+    const char *const *roots; // borrowed
+    size_t count;
+    struct bay bay[TUCK_DRIVES_MAX];
+    enum tuck_durability durability;
+    struct tuck_event_sink *sink;
+    struct tuck_table *outages; // drive's number → when it is tried again
+    char *outages_path;         // where they are kept for the next helper, or NULL
+    bool has_new_outages;       /* atomic: they are to be written there */
+};
+
+/** Opens what can be opened; what cannot is told by an event. Fails as tuck_cache_open(). */
+TUCK_CHECKED int tuck_bays__open(struct bays *bays, const struct tuck_cache_options *options,
+                                 struct tuck_error *err);
+void tuck_bays__close(struct bays *bays);
+
+/** What is open of the bay now, or NULL. */
+static inline struct bay_parts *bay_parts(struct bay *bay) {
+    return __atomic_load_n(&bay->parts, __ATOMIC_ACQUIRE);
+}
+
+/** Something failed in a way that speaks of the drive (`os`: errno or 0). Looks at it and takes it
+ * offline if it is gone. */
+void tuck_bays__fault(struct bays *bays, struct bay *bay, int os);
+
+/** When the next drive is to be tried again (monotonic ns), UINT64_MAX if none is offline. */
+uint64_t tuck_bays__next_try_ns(struct bays *bays);
+
+/** Tries those whose time has come. Blocks on their drives. */
+void tuck_bays__try_again(struct bays *bays);
+
+/** Leaves word of outages for the next helper. */
+void tuck_bays__leave_word(struct bays *bays);
+
+/** Claims an object in the bay's lease, taking one first: before the look at an object whose path is
+ * about to be given out. */
+void tuck_bay__claim(struct bay_parts *parts, const struct tuck_output_id *output);
+
+/** Nothing is claimed any more. */
+void tuck_bay__end_lease(struct bay_parts *parts);
+
+/** Adds this process's counters to the drive's sums; where that cannot be done now they stay in the
+ * lease, for the next collector. */
+void tuck_bay__add_up(struct bay *bay);
+
+/** Adds `arg`, a struct tuck_counters, to the sums: for tuck_index_change_sums(). */
+void tuck_bay__add_counters(void *arg, struct tuck_index_sums *sums);
