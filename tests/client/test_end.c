@@ -42,7 +42,7 @@ static void stdout_that_ends_fails_what_waits_though_the_helper_lives(void **sta
     uint64_t begin = world_ms();
     for (uint64_t i = 0; i < 3; i++)
         world_submit_get(client, i, 0, &outcomes[i]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     assert_true(world_ms() - begin < 10000);
     for (size_t i = 0; i < 3; i++)
         world_expect(outcomes[i].status, TUCK_CLIENT_STDOUT_ENDED, &outcomes[i].error,
@@ -69,7 +69,7 @@ static void a_helper_that_dies_fails_what_waits_with_its_status(void **state) {
             world_open_bad(BAD("hello", "read:4", "raw:{\"ID\":$2,\"Miss\":true}", rows[i].how));
         for (uint64_t j = 0; j < 4; j++)
             world_submit_get(client, j, 0, &outcomes[j]);
-        assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+        assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
         for (size_t j = 0; j < 4; j++)
             if (j == 1) // what it said before it ended counts
                 world_expect(outcomes[j].status, TUCK_CLIENT_MISS, &outcomes[j].error, NULL);
@@ -120,7 +120,7 @@ a_request_that_is_not_answered_in_time_fails_and_its_late_answer_harms_nobody(vo
     world_expect(late.status, TUCK_CLIENT_TIMEOUT, &late.error,
                  "request 1 was not answered in time");
     (void)world_file("go", "");
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_expect(next.status, TUCK_CLIENT_MISS, &next.error, NULL);
     world_put(client, TUCK_CLIENT_OK, NULL);
     world_close(client, TUCK_CLIENT_OK);
@@ -134,7 +134,7 @@ static void time_limits_of_any_order_are_kept(void **state) {
     struct tuck_client *client = world_open_bad(BAD("hello", "read:5", "wait:go", "serve"));
     for (size_t i = 0; i < 5; i++)
         world_submit_get(client, i, limits[i], &outcomes[i]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     for (size_t i = 0; i < 5; i++) {
         world_expect(outcomes[order[i]].status, TUCK_CLIENT_TIMEOUT, &outcomes[order[i]].error,
                      NULL);
@@ -152,7 +152,7 @@ static void a_request_can_be_canceled_in_every_state(void **state) {
     struct tuck_client *client = world_open_bad(
         BAD("hello", "serve:1", "read", "wait:go", "say:{\"ID\":2,\"Miss\":true}", "serve"));
     uint64_t ticket = world_submit_get(client, 1, 0, &done);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     assert_int_equal(tuck_client_cancel(client, ticket), 0);        // too late: nothing happens
     assert_int_equal(tuck_client_cancel(client, ticket + 1000), 0); // never given out
     assert_int_equal(tuck_client_cancel(client, 0), 0);
@@ -171,7 +171,7 @@ static void a_request_can_be_canceled_in_every_state(void **state) {
     world_expect(queued.status, TUCK_CLIENT_CANCELED, &queued.error, "canceled");
     assert_false(kept.is_done);
     (void)world_file("go", "");
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_expect(kept.status, TUCK_CLIENT_MISS, &kept.error, NULL);
     assert_int_equal(done.status, TUCK_CLIENT_MISS);
     world_close(client, TUCK_CLIENT_OK);
@@ -224,7 +224,7 @@ static void a_body_that_cannot_be_written_in_time_ends_the_connection(void **sta
     struct tuck_client *client = world_open(&options);
     world_submit_put(client, 1, tuck_client_file(fd), &put);
     world_submit_get(client, 2, TUCK_CLIENT_NO_LIMIT, &get);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_expect(put.status, TUCK_CLIENT_TIMEOUT, &put.error, "does not read");
     world_expect(get.status, TUCK_CLIENT_BROKEN_OFF, &get.error, "request 1");
     world_close(client, TUCK_CLIENT_BROKEN_OFF);
@@ -242,7 +242,7 @@ static void a_helper_that_reads_nothing_holds_requests_in_bounded_memory(void **
     for (size_t i = 0; i < COUNT; i++)
         world_submit_get(client, i, 0, &outcomes[i]);
     assert_true(unit_allocated_bytes() - before < COUNT * 600);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     for (size_t i = 0; i < COUNT; i++)
         assert_int_equal(outcomes[i].status, TUCK_CLIENT_TIMEOUT);
     tuck_client_free(client);
@@ -256,11 +256,11 @@ static void a_helper_that_leaves_too_many_unanswered_is_given_up(void **state) {
     struct tuck_client *client = world_open(&options);
     for (size_t i = 0; i < 8; i++)
         world_submit_get(client, i, 20, &outcomes[i]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     for (size_t i = 0; i < 8; i++)
         assert_int_equal(outcomes[i].status, TUCK_CLIENT_TIMEOUT);
     world_submit_get(client, 9, 20, &outcomes[8]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     assert_int_equal(outcomes[8].status, TUCK_CLIENT_TIMEOUT);
     world_get(client, TUCK_CLIENT_UNANSWERED, "9 requests");
     world_close(client, TUCK_CLIENT_UNANSWERED);
@@ -283,9 +283,9 @@ static void no_more_requests_wait_than_the_options_allow(void **state) {
                      TUCK_CLIENT_FULL);
     (void)world_file("go", "");
     world_get(client, TUCK_CLIENT_MISS, NULL); // who waits himself is not counted
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_submit_get(client, 5, 0, &outcomes[4]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_close(client, TUCK_CLIENT_OK);
 }
 
@@ -400,7 +400,7 @@ static void what_is_on_the_way_is_answered_before_close(void **state) {
     assert_int_equal(tuck_client_submit(client, &request, world_done, &closed, NULL, &error), 0);
     int status = tuck_client_submit(client, &request, world_done, &closed, NULL, &error);
     world_expect(status, TUCK_CLIENT_CLOSED, &error, "closed");
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     for (size_t i = 0; i < 4; i++)
         world_expect(outcomes[i].status, TUCK_CLIENT_MISS, &outcomes[i].error, NULL);
     world_expect(closed.status, TUCK_CLIENT_OK, &closed.error, NULL);

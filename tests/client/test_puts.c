@@ -419,7 +419,7 @@ static void a_large_body_that_breaks_ends_the_connection_and_is_not_stored(void 
         assert_int_equal(tuck_client_submit(client, &request, world_done, &broken, NULL, &error),
                          0);
         world_submit_get(client, 3, 0, &after);
-        assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+        assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
         world_expect(broken.status, TUCK_CLIENT_BAD_BODY, &broken.error, rows[i].named);
         world_expect(before.status, TUCK_CLIENT_BROKEN_OFF, &before.error, "request 2 broke off");
         world_expect(after.status, TUCK_CLIENT_BROKEN_OFF, &after.error, rows[i].named);
@@ -454,7 +454,7 @@ static void change_while_it_is_sent(void (*change)(int fd), const char *named) {
         assert_int_equal(tuck_client_dispatch(client, &error), 0);
     change(fd);
     (void)world_file("go", "");
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     world_expect(outcome.status, TUCK_CLIENT_BAD_BODY, &outcome.error, named);
     world_get(client, TUCK_CLIENT_BROKEN_OFF, NULL);
     world_close(client, TUCK_CLIENT_BROKEN_OFF);
@@ -670,7 +670,7 @@ static void ids_go_up_from_1_and_are_never_used_again(void **state) {
             assert_int_equal(
                 tuck_client_cancel(client, world_submit_get(client, i, 0, &canceled[i])), 0);
         if (i % 10 == 9)
-            assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+            assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     }
     world_close(client, TUCK_CLIENT_OK);
     int64_t last = 0;

@@ -171,7 +171,7 @@ static void a_callback_may_submit_the_next_request_and_must_not_wait(void **stat
         request.command = TUCK_CLIENT_GET;
         request.action = action.bytes;
         assert_int_equal(tuck_client_submit(client, &request, go_on, &chain, NULL, NULL), 0);
-        assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+        assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
         assert_true(chain.left == 0 && !chain.waiting_status && !chain.dispatch_status &&
                     !chain.submit_status);
         world_close(client, TUCK_CLIENT_OK);
@@ -199,7 +199,7 @@ static void a_callback_may_cancel_what_else_waits(void **state) {
     assert_int_equal(tuck_client_submit(client, &request, cancel_inside, &chain, NULL, NULL), 0);
     for (size_t i = 0; i < 20; i++)
         world_submit_get(client, i, 0, &others[i]);
-    assert_int_equal(tuck_client_wait(client, 20000), TUCK_CLIENT_OK);
+    assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
     for (size_t i = 0; i < 20; i++)
         assert_int_equal(others[i].status, TUCK_CLIENT_CANCELED);
     assert_int_equal(chain.submit_status, 0);

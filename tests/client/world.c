@@ -100,9 +100,9 @@ int world_open_file(const char *name, uint64_t size) {
 struct tuck_client_options world_options(const char *const *argv) {
     struct tuck_client_options options = TUCK_CLIENT_OPTIONS_INIT;
     options.argv = argv;
-    options.handshake_ms = 20000;
-    options.timeout_ms = 20000;
-    options.close_ms = 20000;
+    options.handshake_ms = 60000;
+    options.timeout_ms = 60000;
+    options.close_ms = 60000;
     options.kill_ms = 500;
     return options;
 }
