@@ -121,8 +121,12 @@ static void drive(struct tuck_client *client, int limit_ms) {
     tuck_unlock(&client->lock);
     tuck_engine_handle(&client->engine, events);
     tuck_lock(&client->lock);
-    if (take_inbox(client)) // what callbacks have submitted goes out at once
+    is_busy = take_inbox(client); // what callbacks have submitted goes out at once
+    // What came while that was done saw a driver that is awake and called nobody.
+    if (is_busy || client->inbox || client->cancel_count > 0) {
+        client->was_woken = true;
         tuck_watch_wake(&client->engine.watch);
+    }
     publish(client);
     client->has_driver = false;
     (void)pthread_cond_broadcast(&client->step_is_over);

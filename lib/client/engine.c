@@ -944,7 +944,7 @@ static int init_watch(struct tuck_engine *engine, struct tuck_client_error *erro
 
 static int allocate(struct tuck_engine *engine, struct tuck_client_error *error) {
     size_t buckets = 64;
-    while (buckets < 1024 && buckets < engine->settings.max_abandoned)
+    while (buckets < 65536 && buckets < engine->settings.max_abandoned)
         buckets *= 2;
     engine->bucket_mask = buckets - 1;
     engine->buckets = calloc(buckets, sizeof(struct tuck_job *));

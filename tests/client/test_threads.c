@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
@@ -329,6 +330,7 @@ static void sixteen_threads_submit_and_cancel(void **state) {
 
 struct looping {
     struct tuck_client *client;
+    int limit_ms;
     bool stop;
 };
 
@@ -336,7 +338,7 @@ static void *loop_of_a_host(void *arg) {
     struct looping *looping = arg;
     while (!__atomic_load_n(&looping->stop, __ATOMIC_ACQUIRE)) {
         struct pollfd wait = {.fd = tuck_client_fd(looping->client), .events = POLLIN};
-        if (poll(&wait, 1, 20) > 0)
+        if (poll(&wait, 1, looping->limit_ms ? looping->limit_ms : 20) > 0)
             (void)tuck_client_dispatch(looping->client, NULL);
     }
     return NULL;
@@ -363,6 +365,70 @@ static void an_event_loop_and_threads_that_wait_get_along(void **state) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
     world_close(client, TUCK_CLIENT_OK);
+}
+
+struct flagged {
+    struct worker worker;
+    size_t done;
+};
+
+static void count_one(void *arg, int status, const struct tuck_client_answer *answer,
+                      const struct tuck_client_error *error) {
+    struct flagged *flagged = arg;
+    (void)answer, (void)error;
+    if (status != TUCK_CLIENT_MISS)
+        flagged->worker.why = tuck_client_status_name(status);
+    (void)__atomic_add_fetch(&flagged->done, 1, __ATOMIC_RELEASE);
+}
+
+// One request at a time, without ever driving: only the host's loop does that.
+static void *submit_and_look_on(void *arg) {
+    struct flagged *flagged = arg;
+    struct tuck_client_request request = TUCK_CLIENT_REQUEST_INIT;
+    struct tuck_action_id action = unit_action(flagged->worker.number);
+    request.command = TUCK_CLIENT_GET;
+    request.action = action.bytes;
+    for (size_t i = 0; i < flagged->worker.rounds && !flagged->worker.why; i++) {
+        if (tuck_client_submit(flagged->worker.client, &request, count_one, flagged, NULL, NULL) !=
+            0)
+            flagged->worker.why = "cannot submit";
+        uint64_t end = world_ms() + 30000;
+        while (__atomic_load_n(&flagged->done, __ATOMIC_ACQUIRE) <= i && world_ms() < end)
+            (void)sched_yield();
+        if (world_ms() >= end)
+            flagged->worker.why = "forgotten";
+    }
+    return NULL;
+}
+
+static void what_is_submitted_during_a_step_is_not_forgotten(void **state) {
+    (void)state;
+    enum { COUNT = 3 };
+    static struct flagged flagged[COUNT];
+    struct looping looping = {0};
+    pthread_t loop;
+    const char *why = NULL;
+    // The loop waits as long as it may: nothing but the descriptor wakes it.
+    looping.client = world_open_bad(BAD("hello", "serve"));
+    looping.limit_ms = 30000;
+    assert_int_equal(pthread_create(&loop, NULL, loop_of_a_host, &looping), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        flagged[i] =
+            (struct flagged){.worker = {.client = looping.client, .number = i, .rounds = 3000}};
+        assert_int_equal(
+            pthread_create(&flagged[i].worker.thread, NULL, submit_and_look_on, &flagged[i]), 0);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        (void)pthread_join(flagged[i].worker.thread, NULL);
+        why = flagged[i].worker.why ? flagged[i].worker.why : why;
+    }
+    __atomic_store_n(&looping.stop, true, __ATOMIC_RELEASE);
+    (void)tuck_client_cancel(looping.client, 1); // wakes the loop
+    (void)pthread_join(loop, NULL);
+    world_close(looping.client, TUCK_CLIENT_OK);
+    if (why)
+        print_message("# a thread says: %s\n", why);
+    assert_null(why);
 }
 
 static void *close_it(void *arg) {
@@ -507,6 +573,7 @@ static const struct CMUnitTest tests[] = {
     CASE("L-41", sixteen_threads_use_one_connection),
     CASE("L-41 L-18", sixteen_threads_submit_and_cancel),
     CASE("L-41", an_event_loop_and_threads_that_wait_get_along),
+    CASE("L-41", what_is_submitted_during_a_step_is_not_forgotten),
     CASE("L-43", close_in_the_midst_of_everything_leaves_nobody_waiting),
     CASE("L-17 PT16", a_helper_that_dies_in_the_midst_of_everything_leaves_nobody_waiting),
     CASE("L-18", each_of_sixteen_threads_has_its_own_time_limit),
