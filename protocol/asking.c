@@ -212,8 +212,8 @@ static void wrong_type(struct tuck_answer_reader *reader, enum field field) {
         note(&reader->fields.flaw, known_fields[field].flaw);
 }
 
-// Go's decoder skips line ends in base64 and takes any length: so the form is one question, and whether it is an id
-// another.
+// Go's decoder skips line ends in base64 and takes any length: so the form is one question, and
+// whether it is an id another.
 static void take_output(struct tuck_answer_reader *reader) {
     struct tuck_answer_fields *fields = &reader->fields;
     char text[OUTPUT_ROOM];
@@ -255,7 +255,8 @@ static bool read_char(const char **at, const char *end, char c) {
     return true;
 }
 
-// Days from 1970 to a civil date: Howard Hinnant's algorithm, eras of 400 years that begin on 1 March.
+// Days from 1970 to a civil date: Howard Hinnant's algorithm, eras of 400 years that begin on 1
+// March.
 static int64_t days_of(int64_t year, unsigned month, unsigned day) {
     year -= month <= 2;
     int64_t era = (year >= 0 ? year : year - 399) / 400;
@@ -271,8 +272,8 @@ static unsigned days_in(unsigned year, unsigned month) {
     return days[month - 1] + (month == 2 && is_leap);
 }
 
-// RFC 3339 as Go's decoder takes it: T and Z in upper case, no leap second, a comma as good as a point, any number of
-// digits behind it of which nine count, any offset below a day.
+// RFC 3339 as Go's decoder takes it: T and Z in upper case, no leap second, a comma as good as a
+// point, any number of digits behind it of which nine count, any offset below a day.
 static bool read_time(const char *at, size_t len, int64_t *ret_seconds, uint32_t *ret_ns) {
     const char *end = at + len;
     unsigned year, month, day, hour, minute, second, zone_hour = 0, zone_minute = 0;
@@ -567,7 +568,8 @@ static void take_escaped(struct tuck_answer_reader *reader, unsigned unit) {
         capture_code_point(reader, unit);
 }
 
-// One byte above 0x7f. Bytes of good characters are kept as they are; an unfinished character becomes one U+FFFD.
+// One byte above 0x7f. Bytes of good characters are kept as they are; an unfinished character
+// becomes one U+FFFD.
 static void take_high_byte(struct tuck_answer_reader *reader, uint8_t byte) {
     if (reader->utf8_left > 0 && byte >= reader->utf8_low && byte <= reader->utf8_high) {
         reader->utf8_left--;
@@ -585,9 +587,9 @@ static void take_high_byte(struct tuck_answer_reader *reader, uint8_t byte) {
     capture(reader, &byte, 1);
 }
 
-// How many of the bytes there stand for themselves in a string: no quote, backslash, control character, and nothing
-// above 0x7f. Eight at a time: a byte of `found` has its top bit set where one does not, and the lowest such is right (a
-// borrow can only mark those above it).
+// How many of the bytes there stand for themselves in a string: no quote, backslash, control
+// character, and nothing above 0x7f. Eight at a time: a byte of `found` has its top bit set where
+// one does not, and the lowest such is right (a borrow can only mark those above it).
 static size_t count_plain(const uint8_t *at, size_t len) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
     size_t count = 0;
@@ -698,7 +700,8 @@ static void begin_number(struct tuck_answer_reader *reader, uint8_t c) {
     reader->state = NUMBER;
 }
 
-// One more character of a number; false if it belongs to what follows. *ret_is_good is false where it must not stand.
+// One more character of a number; false if it belongs to what follows. *ret_is_good is false where
+// it must not stand.
 static bool continue_number(struct tuck_answer_reader *reader, uint8_t c, bool *ret_is_good) {
     bool is_digit = c >= '0' && c <= '9';
     enum number_state was = reader->number;
@@ -886,9 +889,9 @@ static bool take_plain(struct tuck_slice *text, size_t room, const char **ret_st
     return true;
 }
 
-// The fields in the order of Go's struct, as all helpers that encode it, and tuck, write them; no Err and no names.
-// False, with nothing changed, for anything else, also what would be as good in other bytes. The long way comes to the
-// same for what this takes.
+// The fields in the order of Go's struct, as all helpers that encode it, and tuck, write them; no
+// Err and no names. False, with nothing changed, for anything else, also what would be as good in
+// other bytes. The long way comes to the same for what this takes.
 static bool take_usual(struct tuck_answer_reader *reader, struct tuck_slice *input,
                        struct tuck_answer_fields *ret_fields) {
     struct tuck_slice text = *input;

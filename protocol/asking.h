@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * The client's end of the messages: struct tuck_request → the bytes that go out, the bytes that come
- * in → struct tuck_answer_fields. SPEC.md sections 4 and 6 have the clauses. message.h is the
+ * The client's end of the messages: struct tuck_request → the bytes that go out, the bytes that
+ * come in → struct tuck_answer_fields. SPEC.md sections 4 and 6 have the clauses. message.h is the
  * helper's end.
  *
- * Answers are read as a stream, however they are cut, and never held: the values of known fields are
- * kept up to a bound, everything else is only checked. So an answer of any length costs the same few
- * kilobytes, where a tree of its values would cost many times its length. Nothing is decided here:
- * what cannot be used is named, and what becomes of it is the client's business. No I/O. Threads: a
- * reader belongs to one thread at a time.
+ * Answers are read as a stream, however they are cut, and never held: the values of known fields
+ * are kept up to a bound, everything else is only checked. So an answer of any length costs the
+ * same few kilobytes, where a tree of its values would cost many times its length. Nothing is
+ * decided here: what cannot be used is named, and what becomes of it is the client's business. No
+ * I/O. Threads: a reader belongs to one thread at a time.
  */
 #pragma once
 #include "protocol/message.h"
@@ -23,8 +23,8 @@ enum tuck_request_form {
 /** Room that tuck_request_write() needs at most. */
 #define TUCK_REQUEST_ROOM 320
 
-/** Writes get, put or close up to where the body begins, byte for byte as the go command does; returns
- * the length. A body, if any, follows as a quote, base64, a quote and LF. */
+/** Writes get, put or close up to where the body begins, byte for byte as the go command does;
+ * returns the length. A body, if any, follows as a quote, base64, a quote and LF. */
 size_t tuck_request_write(const struct tuck_request *request, unsigned form,
                           char ret_text[TUCK_REQUEST_ROOM]);
 
@@ -78,8 +78,9 @@ struct tuck_answer_reader;
 TUCK_CHECKED int tuck_answer_reader_new(struct tuck_answer_reader **ret_reader);
 void tuck_answer_reader_free(struct tuck_answer_reader *reader);
 
-/** Takes from the front of *input. Returns a tuck_answer_outcome, or TUCK_EPROTO with *ret_fault set:
- * the position in the stream is then lost for good, and every further call fails the same way. */
+/** Takes from the front of *input. Returns a tuck_answer_outcome, or TUCK_EPROTO with
+ * *ret_fault set: the position in the stream is then lost for good, and every further call
+ * fails the same way. */
 TUCK_CHECKED int tuck_answer_read(struct tuck_answer_reader *reader, struct tuck_slice *input,
                                   struct tuck_answer_fields *ret_fields,
                                   enum tuck_answer_fault *ret_fault, struct tuck_error *err);

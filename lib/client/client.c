@@ -182,7 +182,8 @@ static int limit_until(uint64_t until_ns) {
     return left_ms < INT32_MAX ? (int)left_ms : INT32_MAX;
 }
 
-// Until the waiter is done or the time has come; drives where nobody else does. Lock held on entry and exit.
+// Until the waiter is done or the time has come; drives where nobody else does. Lock held on entry
+// and exit.
 static void wait_for(struct tuck_client *client, struct waiter *waiter, uint64_t until_ns) {
     add_waiter(client, waiter);
     while (!waiter->is_done && (until_ns == FOREVER || tuck_clock_mono_ns() < until_ns)) {
@@ -241,7 +242,8 @@ static void deliver(void *owner, struct tuck_job *job, const struct tuck_outcome
 
 // --- Requests ------------------------------------------------------------------------------------
 
-// A struct of the caller, shorter or longer than ours: what he does not know is zero, what we do not know must be.
+// A struct of the caller, shorter or longer than ours: what he does not know is zero, what we do
+// not know must be.
 static int copy_struct(void *to, size_t own_size, const void *from, size_t size) {
     const uint8_t *bytes = from;
     if (size < sizeof(uint32_t))

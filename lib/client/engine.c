@@ -460,8 +460,8 @@ static void take_answer(struct tuck_engine *engine, const struct tuck_answer_fie
         settle(engine, job);
         return;
     }
-    // Answered before its body was written: the body goes on, for the stream has to stay in step, and so its source is
-    // needed until then.
+    // Answered before its body was written: the body goes on, for the stream has to stay in step,
+    // and so its source is needed until then.
     job->held = malloc(sizeof(*job->held));
     if (!job->held)
         fail_with(engine, TUCK_CLIENT_NO_MEMORY, "no memory to keep an early answer");

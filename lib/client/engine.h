@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The conversation with one helper as a state machine that never blocks: requests go in as jobs, each
- * comes out once through `deliver`. It reads and writes the pipes, matches answers, keeps deadlines and
- * brings the process to its end.
+ * The conversation with one helper as a state machine that never blocks: requests go in as jobs,
+ * each comes out once through `deliver`. It reads and writes the pipes, matches answers, keeps
+ * deadlines and brings the process to its end.
  *
  *     HANDSHAKE ─► OPEN ─► CLOSING ─► ENDING ─► ENDED
  *          └─────────┴────────┴───────────▲
@@ -15,11 +15,12 @@
  *              SIGTERM, then SIGKILL. After a failure the first deadline is now
  *   ENDED      waited for, or given up
  *
- * A broken pipe or the end of stdout says less than the process's end, which usually comes right after:
- * so these are first a *suspicion*, and the failure is told when the process has ended or 200 ms have
- * passed.
+ * A broken pipe or the end of stdout says less than the process's end, which usually comes right
+ * after: so these are first a *suspicion*, and the failure is told when the process has ended or
+ * 200 ms have passed.
  *
- * Not here: threads, who waits, limits on how much is submitted (client.c). Threads: one at a time.
+ * Not here: threads, who waits, limits on how much is submitted (client.c). Threads: one at a
+ * time.
  */
 #pragma once
 #include "lib/client/body.h"
@@ -42,7 +43,8 @@ enum tuck_job_state {
     TUCK_JOB_ABANDONED, // delivered already; an answer will be dropped
 };
 
-/** One request. Made by client.c, owned by the engine from tuck_engine_add() until it is delivered, and freed by it. */
+/** One request. Made by client.c, owned by the engine from tuck_engine_add() until it is
+ * delivered, and freed by it. */
 struct tuck_job {
     /* const once added */
     int64_t id; // on the wire; also the ticket. They go up from 1
@@ -88,8 +90,8 @@ struct tuck_engine_settings {
     void *owner;
 };
 
-/** Everything is owned by whoever drives; public so that client.c can hold it by value and read phase, commands, failure
- * and process. */
+/** Everything is owned by whoever drives; public so that client.c can hold it by value and read
+ * phase, commands, failure and process. */
 struct tuck_engine {
     struct tuck_engine_settings settings; /* const */
     struct tuck_watch watch;
@@ -138,14 +140,15 @@ void tuck_engine_add(struct tuck_engine *engine, struct tuck_job *job);
 /** The job is delivered as canceled, unless its body is half written. */
 void tuck_engine_cancel(struct tuck_engine *engine, int64_t id);
 
-/** Writes what can be written. To be called before waiting; sets the timer. True if there is other work, so that there
- * must be no wait. */
+/** Writes what can be written. To be called before waiting; sets the timer. True if there is
+ * other work, so that there must be no wait. */
 TUCK_CHECKED bool tuck_engine_prepare(struct tuck_engine *engine);
 
 /** Deals with what tuck_watch_wait() returned, and with the time. */
 void tuck_engine_handle(struct tuck_engine *engine, unsigned events);
 
-/** Gives everything up: all jobs are delivered as closed, the helper is killed. Then go on until ENDED. */
+/** Gives everything up: all jobs are delivered as closed, the helper is killed. Then go on
+ * until ENDED. */
 void tuck_engine_kill(struct tuck_engine *engine);
 
 /** What becomes of a flawed answer to this command: a miss, or the failure itself. */

@@ -44,7 +44,8 @@ int tuck_file_look(const char *path, uint64_t size, bool is_strict, uid_t user,
 
 int tuck_file_hash_open(const char *path, uint64_t size, struct tuck_file_hash *ret_hash,
                         struct tuck_client_error *error) {
-    // Between the look and here it may have become anything: O_NONBLOCK opens a FIFO without waiting.
+    // Between the look and here it may have become anything: O_NONBLOCK opens a FIFO without
+    // waiting.
     TUCK_CLEANUP(tuck_close_fd)
     int fd = tuck_process_clear_stdio(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat found;

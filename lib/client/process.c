@@ -26,8 +26,8 @@ int tuck_process_clear_stdio(int fd) {
     return moved < 0 ? -os : moved;
 }
 
-// A pipe whose ends are close-on-exec and above 2. Ours does not block; that the other end shares nothing with it but
-// the pipe is what makes this invisible to the helper.
+// A pipe whose ends are close-on-exec and above 2. Ours does not block; that the other end shares
+// nothing with it but the pipe is what makes this invisible to the helper.
 static int open_pipe(bool is_ours_to_write, int *ret_ours, int *ret_theirs) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -69,8 +69,8 @@ static int plan_descriptors(posix_spawn_file_actions_t *actions,
     return os ? os : posix_spawn_file_actions_adddup2(actions, out, 1);
 }
 
-// What the go command's children get: nothing blocked; SIGPIPE by default. SIGCHLD too, for a host that ignores it would
-// take from the helper the status of its own children.
+// What the go command's children get: nothing blocked; SIGPIPE by default. SIGCHLD too, for a host
+// that ignores it would take from the helper the status of its own children.
 static int plan_signals(posix_spawnattr_t *attributes, bool has_group) {
     sigset_t none, by_default;
     (void)sigemptyset(&none);
@@ -144,8 +144,9 @@ int tuck_process_start(const struct tuck_process_plan *plan, struct tuck_process
 }
 
 ssize_t tuck_process_write(struct tuck_process *process, const void *data, size_t len) {
-    // A pipe has no MSG_NOSIGNAL. SIGPIPE comes to the thread that writes: it is blocked there and, if this write raised
-    // it, taken back before anyone sees it. One that waited before is the host's and stays.
+    // A pipe has no MSG_NOSIGNAL. SIGPIPE comes to the thread that writes: it is blocked there and,
+    // if this write raised it, taken back before anyone sees it. One that waited before is the
+    // host's and stays.
     sigset_t pipe_only, before, waiting;
     (void)sigemptyset(&pipe_only);
     (void)sigaddset(&pipe_only, SIGPIPE);

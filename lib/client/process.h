@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The helper as a child process with pipes. It is started without running a line of ours between fork
- * and exec (posix_spawn), signalled and waited for through a descriptor where the kernel has such
- * (pidfd), so that a number used again is never hit, and waited for exactly once, without blocking. All
- * descriptors here are close-on-exec and above 2; ours do not block. Threads: one at a time.
+ * The helper as a child process with pipes. It is started without running a line of ours between
+ * fork and exec (posix_spawn), signalled and waited for through a descriptor where the kernel has
+ * such (pidfd), so that a number used again is never hit, and waited for exactly once, without
+ * blocking. All descriptors here are close-on-exec and above 2; ours do not block. Threads: one at
+ * a time.
  */
 #pragma once
 #include "lib/client/status.h"
@@ -44,7 +45,8 @@ TUCK_CHECKED bool tuck_process_has_ended(struct tuck_process *process);
 /** Sends a signal, to its whole group if it has one. No-op once it was waited for. */
 void tuck_process_signal(struct tuck_process *process, int number);
 
-/** Moves a descriptor of ours above 2, so that it is in nobody's way there. Returns it or -errno, closed then. */
+/** Moves a descriptor of ours above 2, so that it is in nobody's way there. Returns it or
+ * -errno, closed then. */
 TUCK_CHECKED int tuck_process_clear_stdio(int fd);
 
 /** Closes all descriptors. */

@@ -16,6 +16,6 @@ __attribute__((format(printf, 4, 5), cold)) int
 tuck_client__fail_os(struct tuck_client_error *error, enum tuck_client_status code, int os,
                      const char *format, ...);
 
-/** Makes text from the helper fit for an error: valid UTF-8, no control characters, at most room - 1
- * bytes and cut between characters. Returns ret_text. */
+/** Makes text from the helper fit for an error: valid UTF-8, no control characters, at most
+ * room - 1 bytes and cut between characters. Returns ret_text. */
 const char *tuck_client__printable(const void *text, size_t len, char *ret_text, size_t room);

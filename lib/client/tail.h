@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The last bytes of a text that comes in pieces: what a helper said on stderr. Memory is what the bound
- * says, taken at once. Threads: any.
+ * The last bytes of a text that comes in pieces: what a helper said on stderr. Memory is what the
+ * bound says, taken at once. Threads: any.
  */
 #pragma once
 #include "lib/base/thread.h"

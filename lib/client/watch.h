@@ -26,7 +26,8 @@ struct tuck_watch {
 TUCK_CHECKED int tuck_watch_init(struct tuck_watch *watch);
 void tuck_watch_fini(struct tuck_watch *watch);
 
-/** Watches fd from now on. OUT is told once each time that room comes to be, the others while they last. 0, or -errno. */
+/** Watches fd from now on. OUT is told once each time that room comes to be, the others while
+ * they last. 0, or -errno. */
 TUCK_CHECKED int tuck_watch_add(struct tuck_watch *watch, int fd, enum tuck_watched what);
 void tuck_watch_remove(struct tuck_watch *watch, int fd);
 
@@ -36,5 +37,6 @@ void tuck_watch_set_timer(struct tuck_watch *watch, uint64_t deadline_ns);
 /** Ends a wait, present or next. Any thread. */
 void tuck_watch_wake(struct tuck_watch *watch);
 
-/** Waits at most limit_ms, -1 for ever, 0 not at all. Returns bits of enum tuck_watched; 0 also when a signal came. */
+/** Waits at most limit_ms, -1 for ever, 0 not at all. Returns bits of enum tuck_watched; 0 also
+ * when a signal came. */
 unsigned tuck_watch_wait(struct tuck_watch *watch, int limit_ms);

@@ -232,7 +232,8 @@ static void write_all(int fd, const char *data, size_t len) {
     }
 }
 
-// A helper that reads bodies and drops them. A line that begins with { is a request, and only a body ends with a quote.
+// A helper that reads bodies and drops them. A line that begins with { is a request, and only a
+// body ends with a quote.
 static int be_sink(void) {
     static char input[1 << 16];
     static const char handshake[] = "{\"ID\":0,\"KnownCommands\":[\"put\",\"close\"]}\n";

@@ -15,7 +15,8 @@
 #define O1        "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=" // of "hello"
 #define HIT(rest) "\"OutputID\":\"" O1 "\",\"Size\":5," rest
 
-// One answer to one get or put. ${FILE} stands for a file that holds hello, ${DIR} for the test's directory.
+// One answer to one get or put. ${FILE} stands for a file that holds hello, ${DIR} for the test's
+// directory.
 struct row {
     const char *answer; // without braces and ID
     int go, strict;     // statuses
@@ -368,7 +369,8 @@ static void the_file_of_a_hit_is_absolute_regular_readable_and_of_its_size(void 
 
 static void a_file_that_cannot_be_read_is_no_hit(void **state) {
     (void)state;
-    // Root reads everything, so a child becomes somebody else; the file lies where that one may look.
+    // Root reads everything, so a child becomes somebody else; the file lies where that one may
+    // look.
     char path[] = "/tmp/tuck-unreadable-XXXXXX";
     int status, fd = mkstemp(path);
     assert_true(fd >= 0);

@@ -428,7 +428,8 @@ static void a_large_body_that_breaks_ends_the_connection_and_is_not_stored(void 
         world_expect(status, TUCK_CLIENT_BROKEN_OFF, &error, NULL);
         tuck_client_end(client, &end);
         tuck_client_free(client);
-        // It saw the end in mid-body (7), or the SIGTERM that came with it; it never got so far as to judge the body.
+        // It saw the end in mid-body (7), or the SIGTERM that came with it; it never got so far as
+        // to judge the body.
         assert_true(end.how == TUCK_CLIENT_END_EXIT && (end.status == 7 || end.status == 0));
         assert_null(strstr(world_notes(), "served"));
         for (size_t j = 0; j < 2; j++) {
@@ -442,7 +443,8 @@ static void a_large_body_that_breaks_ends_the_connection_and_is_not_stored(void 
     }
 }
 
-// Changes a file while its body is on the way: the helper waits with reading until that has happened.
+// Changes a file while its body is on the way: the helper waits with reading until that has
+// happened.
 static void change_while_it_is_sent(void (*change)(int fd), const char *named) {
     struct world_outcome outcome;
     struct tuck_client_error error;
