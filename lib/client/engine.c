@@ -788,8 +788,9 @@ static void phase_took_too_long(struct tuck_engine *engine, uint64_t now_ns) {
 }
 
 static bool must_look_for_end(const struct tuck_engine *engine) {
+    // Its pipes alone do not tell of its end: a child of its own may hold them.
     return engine->process.pidfd < 0 && engine->phase < TUCK_PHASE_ENDED &&
-           (engine->suspicion.code || engine->phase >= TUCK_PHASE_CLOSING);
+           (engine->suspicion.code || engine->phase != TUCK_PHASE_OPEN || has_unfinished(engine));
 }
 
 static void look_at_clock(struct tuck_engine *engine) {
