@@ -215,3 +215,8 @@ uint64_t world_submit_put(struct tuck_client *client, uint64_t action, struct tu
     world_expect(status, TUCK_CLIENT_OK, &error, NULL);
     return ticket;
 }
+
+bool world_is_in_valgrind(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload");
+}

@@ -77,5 +77,8 @@ uint64_t world_submit_get(struct tuck_client *client, uint64_t action, uint32_t 
 uint64_t world_submit_put(struct tuck_client *client, uint64_t action, struct tuck_client_body body,
                           struct world_outcome *outcome);
 
+/** Valgrind does not tell posix_spawn() that an exec failed, and keeps descriptors for itself. */
+bool world_is_in_valgrind(void);
+
 /** Milliseconds on the monotonic clock. */
 uint64_t world_ms(void);
