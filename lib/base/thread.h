@@ -18,6 +18,8 @@ enum tuck_lock_rank {
     TUCK_RANK_TABLE,     // table: its items; never while a loader or a callback runs
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
     TUCK_RANK_TRACE,     // serve: the recorded conversation
+    TUCK_RANK_CLIENT,    // client: submitted requests, who drives, who waits
+    TUCK_RANK_TAIL,      // client: the end of the helper's stderr
 };
 
 struct tuck_mutex {
