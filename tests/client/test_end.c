@@ -266,6 +266,23 @@ static void a_helper_that_leaves_too_many_unanswered_is_given_up(void **state) {
     world_close(client, TUCK_CLIENT_UNANSWERED);
 }
 
+static void answers_that_come_late_are_no_longer_missing(void **state) {
+    (void)state;
+    struct tuck_client_options options = world_options(BAD("hello", "serve"));
+    struct tuck_client_error error;
+    options.max_pending = 3;
+    struct tuck_client *client = world_open(&options);
+    for (size_t i = 0; i < 30; i++) {
+        struct world_outcome outcome;
+        uint64_t ticket = world_submit_get(client, i, 0, &outcome);
+        (void)tuck_client_dispatch(client, &error); // it is sent
+        assert_int_equal(tuck_client_cancel(client, ticket), 0);
+        assert_int_equal(tuck_client_wait(client, 60000), TUCK_CLIENT_OK);
+        world_get(client, TUCK_CLIENT_MISS, NULL); // behind the late answer
+    }
+    world_close(client, TUCK_CLIENT_OK);
+}
+
 static void no_more_requests_wait_than_the_options_allow(void **state) {
     (void)state;
     struct world_outcome outcomes[5];
@@ -641,6 +658,7 @@ static const struct CMUnitTest tests[] = {
     CASE("L-18 L-38", a_body_that_cannot_be_written_in_time_ends_the_connection),
     CASE("L-18", a_helper_that_reads_nothing_holds_requests_in_bounded_memory),
     CASE("L-18", a_helper_that_leaves_too_many_unanswered_is_given_up),
+    CASE("L-18", answers_that_come_late_are_no_longer_missing),
     CASE("L-18", no_more_requests_wait_than_the_options_allow),
     CASE("L-32 PT12", close_ends_every_helper_in_bounded_time),
     CASE("L-32 PT10", what_is_on_the_way_is_answered_before_close),

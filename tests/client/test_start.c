@@ -427,7 +427,7 @@ a_helper_has_three_descriptors_no_blocked_signals_and_sigpipe_as_by_default(void
     assert_int_equal(sigaction(SIGPIPE, &ignore, &pipe_before), 0);
     assert_int_equal(sigaction(SIGCHLD, &ignore, &child_before), 0);
     // The helper itself ignores SIGPIPE, so a shell looks for it.
-    static const char script[] = "exec \"$0\" fds hello serve";
+    static const char script[] = "exec \"$0\" fds signals hello serve";
     const char *const argv[] = {"/bin/sh", "-c", script, BAD_HELPER, NULL};
     struct tuck_client_options options = world_options(argv);
     struct tuck_client *client = world_open(&options);
@@ -445,7 +445,8 @@ a_helper_has_three_descriptors_no_blocked_signals_and_sigpipe_as_by_default(void
     (void)close(fd);
     while (waitpid(-1, &status, WNOHANG) > 0)
         ;
-    assert_string_equal(world_notes(), "fds 0 1 2\n");
+    assert_string_equal(world_notes(),
+                        "fds 0 1 2\nsignals ignored 13\n"); // which it ignores itself
     size_t len;
     char *signals = (char *)unit_read_file(unit_path(world_dir(), "notes.signals"), &len);
     // Neither blocked, nor ignored: SIGPIPE (bit 12) and SIGCHLD (bit 16).
@@ -507,8 +508,14 @@ static int talk(const struct tuck_client_options *options) {
     struct tuck_client_answer answer;
     struct tuck_client_end end;
     struct tuck_action_id action = unit_action(1);
+    bool were_open[3];
+    for (int fd = 0; fd < 3; fd++)
+        were_open[fd] = fcntl(fd, F_GETFD) >= 0;
     if (tuck_client_open(options, &client, NULL) != 0)
         return 1;
+    for (int fd = 0; fd < 3; fd++) // the client has none of them
+        if (were_open[fd] != (fcntl(fd, F_GETFD) >= 0))
+            return 9;
     if (tuck_client_put_memory(client, action.bytes, "hello", 5, &answer, NULL) != 0)
         return 2;
     if (tuck_client_get(client, action.bytes, &answer, NULL) != 0)
