@@ -142,7 +142,7 @@ int tuck_command_stats(int argc, char **argv) {
     } else if (status == TUCK_EXIT_DONE) {
         print_text(&stats);
     }
-    tuck_cache_close(cache);
+    tuck_command_close(cache); // a drive that came back is news for the next helper
     tuck_settings_fini(&settings);
     return status;
 }

@@ -12,11 +12,14 @@ enum tuck_lock_rank {
     TUCK_RANK_SERVE = 1, // serve: slow queue
     TUCK_RANK_CACHE,     // cache: flusher's orders
     TUCK_RANK_LEASE,     // cache: the lease of a drive
+    TUCK_RANK_SET,       // store: which drives are open, and what is known of the set
     TUCK_RANK_LRU,       // lru: the caches of one group
     TUCK_RANK_INDEX,     // index: super page, spools
     TUCK_RANK_TABLE,     // table: its items; never while a loader or a callback runs
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
     TUCK_RANK_TRACE,     // serve: the recorded conversation
+    TUCK_RANK_CLIENT,    // client: submitted requests, who drives, who waits
+    TUCK_RANK_TAIL,      // client: the end of the helper's stderr
 };
 
 struct tuck_mutex {

@@ -31,10 +31,8 @@ struct tuck_cache {
     bool is_flush_failing; // the last one did
     bool is_ending;
     bool is_collector_done;
-
-    /* owned by the reader */
-    pthread_t flusher;
     bool has_flusher;
+    pthread_t flusher;
 
     /* owned by the flusher, which starts it, then by who ends */
     pthread_t collector;
@@ -75,16 +73,27 @@ TUCK_CHECKED int tuck_cache__remove_objects(struct bay *bay, struct bay_parts *p
                                             uint64_t entries_seq, struct tuck_removals *ret_done,
                                             struct tuck_error *err);
 
-/** Puts what a file holds, with the times of `entry` (output, size, put_ns, access_s). 0;
- * TUCK_OBJECT_DAMAGED if the file is not that output; or < 0. */
+struct tuck_taken {
+    struct bay *bay; // where the object is
+    bool is_new;     // there
+    bool is_shared;  // in blocks that the file has too
+};
+
+/** Puts what a file holds and records `entry` as it is: with its times, hits and flags. 0 with
+ * *ret_taken; TUCK_OBJECT_DAMAGED if the file is not that output; TUCK_OBJECT_ABSENT if it cannot be
+ * read; or < 0 if no drive takes it, and then there is no private directory either. */
 TUCK_CHECKED int tuck_cache__take_file(struct tuck_cache *cache,
                                        const struct tuck_action_id *action,
                                        const struct tuck_entry *entry, int fd,
-                                       struct tuck_error *err);
+                                       struct tuck_taken *ret_taken, struct tuck_error *err);
 
-/** Whether the cache has an entry of this action that is as new as this one, and its object. */
-bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *action,
-                     const struct tuck_entry *entry);
+/** The newest entry of this action on any drive that is online, and whether its object is there. False
+ * if there is none. */
+bool tuck_cache__find(struct tuck_cache *cache, const struct tuck_action_id *action,
+                      struct tuck_entry *ret_entry, bool *ret_has_object);
+
+/** The first drive to which a put of this output would go; NULL if there is none. */
+struct bay *tuck_cache__home(struct tuck_cache *cache, const struct tuck_output_id *output);
 
 /** Counting the objects of a drive while others put and remove some: what is put after the beginning
  * is left to the counters. */

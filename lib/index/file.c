@@ -654,8 +654,8 @@ int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns) {
     // that another clear has carried on already. A stopped process does not keep us from it.
     TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     int status = tuck_index__file_lock_sums(file, deadline_ns, &fd);
-    if (fd >= 0)
-        tuck_index__sums_read(fd, &sums);
+    if (fd >= 0) // sums that cannot be read are no reason to keep the file
+        (void)!tuck_index__sums_read(fd, &sums);
     status = create_file(file->dirfd, file->is_syncing, &sums, name);
     if (status == 0 && renameat(file->dirfd, name, file->dirfd, "entries") < 0) {
         status = -errno;

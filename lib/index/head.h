@@ -64,8 +64,9 @@ uint32_t tuck_index__boot_tag(void);
 
 uint32_t tuck_index__now_s(void);
 
-/** Reads page C; all zero where it is new, damaged or unreadable. */
-void tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums);
+/** Reads page C; all zero where it is new, damaged or unreadable. 0, or -errno if it could not be read:
+ * then it should not be written either. */
+TUCK_CHECKED int tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums);
 
 /** Changes page C, whose lock the caller holds. 0 or -errno. */
 TUCK_CHECKED int

@@ -280,6 +280,10 @@ static size_t count_dirty(const struct tuck_index *index) {
     return count ? count : 1;
 }
 
+bool tuck_index_believes(uint64_t put_ns) {
+    return !tuck_index__is_from_future(put_ns);
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
@@ -573,7 +577,7 @@ void tuck_index_sums(struct tuck_index *index, void (*add)(void *arg, struct tuc
                      void *arg, struct tuck_index_sums *ret_sums) {
     TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     (void)!tuck_index__file_lock_sums(&index->file, tuck_clock_mono_ns() + SUMS_NS, &fd);
-    tuck_index__sums_read(fd >= 0 ? fd : index->file.fd, ret_sums);
+    (void)!tuck_index__sums_read(fd >= 0 ? fd : index->file.fd, ret_sums);
     if (add)
         add(arg, ret_sums); // the lock goes with the descriptor
 }

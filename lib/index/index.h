@@ -65,6 +65,10 @@ TUCK_CHECKED int tuck_index_find(struct tuck_index *index, const struct tuck_act
 /** So many may be dirty; one more is lost. */
 #define TUCK_INDEX_DIRTY_MAX 16384U
 
+/** Whether a put time can be: one in the future is damage, or was made while the clock was wrong. An
+ * entry with such a time is absent. */
+bool tuck_index_believes(uint64_t put_ns);
+
 /** Makes the entry dirty; epoch and boot are filled in. Returns how many are dirty; 0 if there was
  * no room or memory for this one, which becomes a miss. */
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,

@@ -12,6 +12,7 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 
 #define DAY_S    86400
 #define ROOT_MAX 4000 // bytes of a root's path
@@ -120,6 +121,10 @@ int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err
     if (renameat(drive->rootfd, "tuck.json", drive->rootfd, "tuck.json.damaged") < 0)
         return tuck_fail_os(err, errno, "set aside the damaged '%s/tuck.json'", drive->root);
     return 0;
+}
+
+int tuck_drive_take_turn(struct tuck_drive *drive, uint64_t wait_ns) {
+    return tuck_lock_file(drive->rootfd, tuck_clock_mono_ns() + wait_ns) < 0 ? TUCK_DRIVE_BUSY : 0;
 }
 
 static int check_owner(struct tuck_drive *drive, struct tuck_error *err) {
@@ -347,6 +352,11 @@ int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error *err) {
 int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                      struct tuck_error *err) {
     return tuck_space_read(drive->rootfd, ret_space, err);
+}
+
+bool tuck_drive_is_readonly(struct tuck_drive *drive) {
+    struct statvfs found;
+    return fstatvfs(drive->rootfd, &found) == 0 && (found.f_flag & ST_RDONLY);
 }
 
 int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {

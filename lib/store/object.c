@@ -286,18 +286,30 @@ int tuck_object_walk(struct tuck_drive *drive, unsigned first, unsigned last,
             tuck_close_fd(&fd);
             return tuck_fail_os(err, failed, "read '%s/%s'", drive->root, path);
         }
-        for (struct dirent *found; goes_on && (found = readdir(dir));) {
+        int failed = 0;
+        while (goes_on && failed == 0) {
             struct stat stat;
+            errno = 0;
+            struct dirent *found = readdir(dir);
+            if (!found) {
+                failed = errno;
+                break;
+            }
             if (strlen(found->d_name) != OBJECT_NAME ||
-                !tuck_unhex(seen.output.bytes + 1, found->d_name, TUCK_ID_BYTES - 1) ||
-                fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                !tuck_unhex(seen.output.bytes + 1, found->d_name, TUCK_ID_BYTES - 1))
                 continue;
+            if (fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0) {
+                failed = errno == ENOENT ? 0 : errno; // it was removed just now
+                continue;
+            }
             seen.size = (uint64_t)stat.st_size;
             seen.changed_ns =
                 (uint64_t)stat.st_ctim.tv_sec * TUCK_NS_PER_S + (uint64_t)stat.st_ctim.tv_nsec;
             goes_on = each(arg, &seen);
         }
         (void)closedir(dir);
+        if (failed)
+            return tuck_fail_os(err, failed, "read '%s/%s'", drive->root, path);
     }
     return 0;
 }

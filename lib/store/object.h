@@ -81,7 +81,7 @@ struct tuck_object_seen {
 };
 
 /** Calls each() for every object whose id begins with a byte in [first, last]; stops when it returns
- * false. */
+ * false. 0, or < 0 if some could not be looked at: who was not met may be there. */
 TUCK_CHECKED int tuck_object_walk(struct tuck_drive *drive, unsigned first, unsigned last,
                                   bool (*each)(void *arg, const struct tuck_object_seen *seen),
                                   void *arg, struct tuck_error *err);

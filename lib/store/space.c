@@ -61,6 +61,10 @@ uint64_t tuck_space_to_clear(uint64_t limit, uint64_t used, unsigned low, unsign
     return smaller(limit, minus(used, share(limit, low)));
 }
 
+uint64_t tuck_space_below_mark(uint64_t limit, uint64_t used, unsigned low) {
+    return minus(share(limit, low), used);
+}
+
 uint64_t tuck_space_below_floor(uint64_t total, uint64_t free, const struct tuck_quota *floor) {
     if (!floor->bytes && !floor->percent)
         return 0;

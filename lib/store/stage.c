@@ -129,7 +129,8 @@ static bool share_blocks(int from, int to) {
 #endif
 }
 
-int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct tuck_error *err) {
+int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, bool *ret_is_shared,
+                         struct tuck_error *err) {
     // What was shared is ours, whatever becomes of the original: it is hashed there.
     bool is_shared = size > 0 && share_blocks(fd, stage->fd);
     int source = is_shared ? stage->fd : fd;
@@ -142,8 +143,7 @@ int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct
         size_t want = size - at < sizeof(block) ? (size_t)(size - at) : sizeof(block);
         ssize_t n = tuck_pread_full(source, block, want, at);
         if (n < 0)
-            return tuck_fail_os(err, (int)-n, "read what is to be copied to '%s'",
-                                stage->drive->root);
+            return TUCK_OBJECT_ABSENT;
         if (n != (ssize_t)want)
             return TUCK_OBJECT_DAMAGED;
         tuck_digest_add(&digest, block, want);
@@ -157,6 +157,7 @@ int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct
     if (fstat(stage->fd, &stat) < 0 || (uint64_t)stat.st_size != size ||
         !tuck_output_equal(&found, &stage->output))
         return TUCK_OBJECT_DAMAGED;
+    *ret_is_shared = is_shared;
     return 0;
 }
 

@@ -23,10 +23,11 @@ TUCK_CHECKED int tuck_stage_move(struct tuck_stage **stage, struct tuck_drive *t
                                  struct tuck_error *err);
 
 /** Fills an empty stage with the content of a file, which may be in use by others: shares its blocks
- * where the file system can do that, else copies. 0; TUCK_OBJECT_DAMAGED if it is not what the
- * stage is to be named, and then the stage is of no more use; or < 0. */
+ * where the file system can do that, else copies. 0; TUCK_OBJECT_DAMAGED if it is not what the stage
+ * is to be named, and TUCK_OBJECT_ABSENT if it cannot be read: then the stage is of no more use; or
+ * < 0 if it cannot be written, and then it is still empty. */
 TUCK_CHECKED int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size,
-                                      struct tuck_error *err);
+                                      bool *ret_is_shared, struct tuck_error *err);
 
 /** A stage that holds what an object of this drive has, to be moved to another drive. */
 TUCK_CHECKED int tuck_stage_reopen(struct tuck_drive *drive, const struct tuck_output_id *output,

@@ -115,6 +115,46 @@ class Place:
         return other
 
 
+class Drives(Place):
+    """A cache on several drives, which are directories or disks."""
+
+    def __init__(self, directory, roots):
+        """`roots` is the list of drives, or how many there are to be."""
+        super().__init__(directory)
+        self.roots = [os.path.join(directory, f"d{n}") for n in range(roots)] if isinstance(roots, int) else roots
+
+    def settings(self):
+        return super().settings() | {"TUCK_DIR": None, "TUCK_DRIVES": ";".join(self.roots)}
+
+    def helper(self, env=None, **more):
+        if os.environ.get("TUCK_HELPER"):
+            skip("needs TUCK_DRIVES")
+        return super().helper(env, **more)
+
+    def drive_of(self, answer):
+        """The number of the drive on which the file lies that was answered with; None: a private directory."""
+        path = os.path.realpath(answer["DiskPath"])
+        found = [n for n, root in enumerate(self.roots) if path.startswith(os.path.realpath(root) + os.sep)]
+        assert found or os.path.realpath(self.tmp) in path, path
+        assert found == [] or answer["DiskPath"].startswith(self.gocache + os.sep), answer
+        return found[0] if found else None
+
+    def where(self, helper, bodies):
+        """{action: drive} of what is hit; all of it must be."""
+        found = {}
+        for action, content in bodies.items():
+            answer = helper.get(action, timeout=PROMPT)
+            expect_hit(answer, content)
+            found[action] = self.drive_of(answer)
+        return found
+
+    def tuck(self, *words, status=0):
+        """Runs a subcommand; `status` None: any."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("TUCK_")} | self.settings()
+        env = {k: v for k, v in env.items() if v is not None} | {"GOCACHE": self.gocache}
+        done = subprocess.run([tuck_bin(), *words], env=env, capture_output=True, text=True, timeout=60)
+        assert status is None or done.returncode == status, (words, done)
+        return done
 def later(seconds):
     """An environment in which it is so much later; what is there has grown old."""
     library = os.environ.get("TUCK_TEST_LATER_SO")
@@ -387,6 +427,21 @@ def traceable():
     """LeakSanitizer cannot work in a traced process: it would report that and fail every run."""
     options = [o for o in (os.environ.get("ASAN_OPTIONS"), "detect_leaks=0") if o]
     return {"ASAN_OPTIONS": ":".join(options)}
+
+
+# Between two of these the state on disk does not change: killing at each of them sees every state there is.
+CHANGING = set("openat openat2 open creat write writev pwrite64 pwritev pwritev2 copy_file_range linkat link symlink "
+               "symlinkat rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat truncate ftruncate fallocate "
+               "fsync fdatasync sync_file_range syncfs fchmod fchmodat chmod utimensat flock fcntl close msync munmap "
+               "exit_group".split())
+# Failing these says nothing about storage: the program does not start, the C library gives up, or no kernel does it
+# (getrandom never fails; brk tells failure in another way than by an error number).
+NOT_FAILED = set("execve exit exit_group rt_sigreturn futex arch_prctl set_tid_address set_robust_list rseq "
+                 "restart_syscall getrandom brk".split())
+MEMORY = {"mmap", "mprotect", "mremap", "munmap", "madvise"}
+if SANITIZED:  # the sanitizer's own bookkeeping, which gives up when these fail
+    NOT_FAILED |= MEMORY | {"sigaltstack", "sched_getaffinity", "prlimit64"}
+RESTARTED = set("read write readv writev pread64 pwrite64 fsync fdatasync fallocate ftruncate poll ppoll".split())
 
 
 def calls(log):

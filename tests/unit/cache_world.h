@@ -46,6 +46,13 @@ void cache_end(struct tuck_cache *cache);
 /** How often an event came since the last cache_world_new(). */
 unsigned events_of(enum tuck_event_kind kind);
 
+/** Waits until it has come so often; false after ten seconds. */
+bool events_wait(enum tuck_event_kind kind, unsigned count);
+
+/** What the last event of this kind was about and why, "" if there was none. Borrowed until the next one. */
+const char *event_path(enum tuck_event_kind kind);
+const char *event_reason(enum tuck_event_kind kind);
+
 /** Puts the body in parts of `part` bytes. Returns what tuck_put_commit() says. */
 int put_in_parts(struct tuck_cache *cache, uint64_t action, const struct body *body, size_t part,
                  struct tuck_hit *ret_hit);
@@ -87,8 +94,12 @@ bool calls_wait(enum call call, size_t count);
 /** Writes below this path fail for lack of space, NULL: none does. */
 void kernel_fill(const char *path);
 
-/** Reads below this path fail as those of a bad disk, NULL: none does. */
+/** Reads of files below this path fail with EIO, NULL: none does. */
 void kernel_break_reads(const char *path);
+
+/** Asked before each of these calls and those of drives_world.c, with the path that is meant: an errno that it fails
+ * with, or 0. NULL: nobody is asked. Atomic. */
+extern int (*kernel_hook)(const char *path, bool is_writing);
 
 /** Syncs of the file system fail. */
 void kernel_break_syncs(bool do_break);
