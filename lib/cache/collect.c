@@ -188,23 +188,27 @@ static int pick(struct collection *collection) {
         .payload_bytes = sizeof(struct victim),
         .max_candidates = collection->victims_max,
     };
-    struct tuck_index *index = collection->parts->index;
     collection->claimed = 0;
     memset(collection->counted, 0, COUNTED_BITS / 8);
     int status = tuck_leases_read(collection->leases, collection->err);
     if (status == 0)
         status = tuck_picker_new(&options, &collection->picker, collection->err);
     if (status == 0)
-        status = tuck_index_walk(index, consider, collection, collection->err);
+        status = tuck_index_walk(collection->parts->index, consider, collection, collection->err);
     if (status == 0 && collection->status < 0)
         status = collection->status;
     if (status == 0)
         status = list_victims(collection);
     tuck_picker_free(TUCK_TAKE(collection->picker));
-    if (status == 0 && collection->victim_count > 0) {
-        status = tuck_index_walk(index, spare, collection, collection->err);
-        tuck_index_walk_waiting(index, spare, collection);
-    }
+    return status;
+}
+
+static int spare_shared(struct collection *collection) {
+    struct tuck_index *index = collection->parts->index;
+    if (collection->victim_count == 0)
+        return 0;
+    int status = tuck_index_walk(index, spare, collection, collection->err);
+    tuck_index_walk_waiting(index, spare, collection);
     return status;
 }
 
@@ -323,6 +327,8 @@ static int evict(struct collection *collection, uint64_t min_age_s) {
         if (is_enough(collection))
             break;
         status = pick(collection);
+        if (status == 0 && !is_stopped(collection))
+            status = spare_shared(collection);
         if (status == 0 && !is_stopped(collection))
             status = remove_victims(collection);
         forget_victims(collection);

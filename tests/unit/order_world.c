@@ -204,7 +204,8 @@ static void watch(enum call call, const char *path, const void *data, size_t len
         note_synced(NULL, true, true);
     if (call == CALL_SYNC_ENTRIES || call == CALL_SYNC_ALL)
         unsynced_count = 0;
-    if (call == CALL_WRITE_ENTRIES && len == PAGE)
+    // Nobody will read a file that was cleared away in the middle of a flush.
+    if (call == CALL_WRITE_ENTRIES && len == PAGE && !strstr(path, " (deleted)"))
         check_page(path, data, offset);
     (void)pthread_mutex_unlock(&lock);
 }
