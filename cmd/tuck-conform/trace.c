@@ -13,7 +13,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define OBJECT_MAX   (1U << 20) // no request is longer, without its body
+#define OBJECT_MAX (1U << 20) // no request is longer, without its body
+#define BODY_MAX                                                                                   \
+    (UINT64_C(16) << 30) // what is larger no go command made, and takes too long to make
 #define DECODE_BLOCK (1U << 15)
 #define SHOWN_BYTES  60
 
@@ -137,6 +139,8 @@ static int add_request(struct reader *reader, const json_t *object, const char *
                                       .text = text,
                                       .len = len};
     take_command(request, object);
+    if (request->body_size > BODY_MAX)
+        return bad_line(reader, reader->open_line, "a body of more than 16 GiB");
     reader->waiting[reader->waiting_count++] = trace->request_count++;
     reader->session->count++;
     reader->session->last_ns = reader->at_ns;
@@ -269,8 +273,9 @@ static void take_answer(struct reader *reader, struct trace_request *request,
     reader->session->last_ns = reader->at_ns;
     request->is_late = reader->has_eof;
     // A hit that does not say what it found is no evidence of anything.
-    if (request->answer == TRACE_HIT && (!take_id(answer, "OutputID", request->found) ||
-                                         !take_size(answer, "Size", &request->found_size)))
+    if (request->answer == TRACE_HIT &&
+        (!take_id(answer, "OutputID", request->found) ||
+         !take_size(answer, "Size", &request->found_size) || request->found_size > BODY_MAX))
         request->answer = TRACE_NOTHING;
 }
 
