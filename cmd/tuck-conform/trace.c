@@ -154,8 +154,10 @@ static int try_object(struct reader *reader) {
     size_t len = is_pieces ? reader->object.len : reader->object_piece.len;
     if (len > OBJECT_MAX)
         return bad_line(reader, reader->open_line, "a request of more than %u bytes", OBJECT_MAX);
-    if (text[len - 1] != '}') // the end of most; one with a blank behind it is no go command's
-        return 0;
+    while (len > 0 && strchr(" \t\r", text[len - 1]) && text[len - 1])
+        len--;
+    if (len < 2 || text[len - 1] != '}')
+        return 0; // it goes on
     json_t *object = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
     if (!object)
         return 0;
@@ -256,6 +258,9 @@ static int take_more(struct reader *reader, const char *text, size_t len) {
         add_piece(reader, last_request(reader), text, len);
         return 0;
     }
+    // An answer may have come between an object and its line end.
+    if (reader->open == LINE_NONE && len == 0 && reader->session->count)
+        return 0;
     if (reader->open != LINE_OBJECT)
         return bad_line(reader, reader->line, "no line of the client's is left to go on");
     if (!reader->object.data)

@@ -314,7 +314,9 @@ def a_body_that_answers_cut_into_pieces_is_joined(directory):
     trace = trace_of(directory, get(2, "b"), body, cut, stored(1))
     assert Played(directory, trace, [tuck_bin()], status=0)["puts"] == 1
     body = body[0]
-    trace = trace_of(directory, get(2, "b"), [body[:30], miss(2)[0], "+ " + body[30:], ">", line], stored(1))
+    trace = trace_of(directory, get(2, "b"), [body[:30], miss(2)[0], "+ " + body[30:] + " ", ">", line], stored(1))
+    assert Played(directory, trace, [tuck_bin()], status=0)["puts"] == 1
+    trace = trace_of(directory, get(2, "b"), [body, miss(2)[0], "+ ", ">", line], stored(1))
     assert Played(directory, trace, [tuck_bin()], status=0)["puts"] == 1
 
 
