@@ -166,6 +166,8 @@ static json_t *json_outcome(const struct outcome *outcome) {
     }
     if (result->is_breach && result->clause)
         (void)json_object_set_new(value, "breaks", json_string(result->clause));
+    if (result->facts.len)
+        (void)json_object_set_new(value, "run", json_loads(result->facts.data, 0, NULL));
     return value;
 }
 

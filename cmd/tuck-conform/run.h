@@ -4,7 +4,7 @@
  * nothing with it, and what helpers leave running is found and ended with it.
  */
 #pragma once
-#include "cmd/tuck-conform/engine.h"
+#include "cmd/tuck-conform/client.h"
 
 struct outcome {
     const struct script_case *one;
@@ -28,6 +28,10 @@ TUCK_CHECKED bool run_cases(struct run *run);
 
 /** engine_probe() in a process of its own. */
 enum probe probe_helper(const struct setup *setup, const char *scratch, struct buf *ret_why);
+
+/** client_probe() in a process of its own; the directory `usual` below scratch stays. */
+TUCK_CHECKED bool probe_client(const struct setup *setup, const char *scratch,
+                               struct client_usual *ret_usual, struct buf *ret_why);
 
 /** Removes a directory with everything in it, whatever its modes. */
 void remove_tree(const char *path);
