@@ -274,50 +274,74 @@ static struct asked *last_of(struct asked *asked) {
     return asked;
 }
 
-static void serve(struct engine *engine, bool is_reversed) {
+// In any way but the first the answers to some wait for others.
+enum order { IN_TURN, REVERSED, LATE };
+
+static struct asked *next_to_answer(const struct act *act, enum order order) {
+    struct asked *next = act->bad->outstanding;
+    if (order == REVERSED)
+        return last_of(next);
+    if (order == LATE && next == act->current && !act->bad->is_close_seen)
+        return next->next;
+    return next;
+}
+
+static void serve(struct engine *engine, enum order order) {
     struct bad *bad = bad_of(engine);
-    bool is_closed = false, was_reversed = !is_reversed;
-    while (!is_closed) {
-        struct asked *asked;
-        uint64_t until_ns = is_reversed && bad->outstanding ? tuck_clock_mono_ns() + QUIET_NS
-                                                            : UINT64_MAX;
-        int result = bad_read(bad, until_ns, &asked);
-        if (result == BAD_OVER)
-            break;
-        if (result == 0 && is_reversed && asked->kind != ASKED_CLOSE)
-            continue;
-        was_reversed = was_reversed || (bad->outstanding && bad->outstanding->next);
-        while (bad->outstanding) {
-            asked = is_reversed ? last_of(bad->outstanding) : bad->outstanding;
-            is_closed = is_closed || asked->kind == ASKED_CLOSE;
+    struct asked *asked;
+    bool was_reversed = order != REVERSED;
+    int result = 0;
+    while (result != BAD_OVER) {
+        while ((asked = next_to_answer(act_of(engine), order)))
             answer_usually(engine, asked);
-        }
+        if (bad->is_close_seen)
+            break;
+        do {
+            bool is_waiting = order == REVERSED && bad->outstanding;
+            result = bad_read(bad, is_waiting ? tuck_clock_mono_ns() + QUIET_NS : UINT64_MAX, &asked);
+        } while (result == 0 && order == REVERSED && asked->kind != ASKED_CLOSE);
+        was_reversed = was_reversed || (bad->outstanding && bad->outstanding->next);
     }
     // After close nothing but the end may come; a request would be found.
-    struct asked *more;
-    if (is_closed)
-        (void)!bad_read(bad, UINT64_MAX, &more);
+    if (result != BAD_OVER)
+        (void)!bad_read(bad, UINT64_MAX, &asked);
     if (!was_reversed)
         bad_note(bad, "unmet two requests at a time");
     bad_note(bad, "over");
     leave_at_once(0);
 }
 
-// serve [reversed]: to the end
+// serve [reversed|late]: to the end; late: the request that was awaited is answered with close
 int verb_serve(struct engine *engine, const struct statement *statement) {
     const char *how = statement->word_count > 1 ? word_string(engine, &statement->words[1]) : "";
-    serve(engine, strcmp(how, "reversed") == 0);
+    serve(engine, strcmp(how, "reversed") == 0 ? REVERSED : strcmp(how, "late") == 0 ? LATE : IN_TURN);
     return 0;
 }
 
-// over [TIME]: the client has to end the connection by then
+// over [TIME]: the connection cannot be used any more, and the client has to end it by then. It is
+// served on all the same: who does not notice goes on to close, or uses what began wrong.
 int verb_over(struct engine *engine, const struct statement *statement) {
-    struct bad *bad = bad_of(engine);
+    struct act *act = act_of(engine);
     uint64_t time_ns =
         statement->word_count > 1 ? (uint64_t)word_number(engine, &statement->words[1]) : END_NS;
-    if (bad_await_end(bad, tuck_clock_mono_ns() + scaled(engine, time_ns)) == BAD_LATER)
-        bad_note(bad, "fails does not end the connection, though it cannot be used any more");
-    leave_at_once(0);
+    uint64_t until_ns = tuck_clock_mono_ns() + scaled(engine, time_ns);
+    for (;;) {
+        struct asked *asked;
+        int result = bad_read(act->bad, until_ns, &asked);
+        if (result == BAD_OVER)
+            bad_note(act->bad, "over");
+        else if (result == BAD_LATER)
+            bad_note(act->bad, "fails does not end the connection, though it cannot be used");
+        else if (!act->current)
+            bad_note(act->bad, "fails goes on with a helper whose first words were wrong");
+        else if (asked->kind == ASKED_CLOSE)
+            bad_note(act->bad, "fails goes on to the end, as if nothing had been wrong");
+        else {
+            answer_usually(engine, asked);
+            continue;
+        }
+        leave_at_once(0);
+    }
 }
 
 // read-on: to the end of input, and answer nothing
@@ -495,6 +519,6 @@ void act_run(const struct setup *setup, const struct script_case *one, const cha
         bad_note(act.bad, "fails %s", engine->result.why.data);
         leave_at_once(1);
     }
-    serve(engine, false);
+    serve(engine, IN_TURN);
     leave_at_once(0);
 }

@@ -351,17 +351,25 @@ static void describe(const struct trial *trial, struct buf *ret_text) {
     buf_free(&status);
 }
 
-static void tell_facts(const struct trial *trial, struct buf *ret_json) {
+// How many outputs it made that it need not have made.
+static uint64_t made_again(const struct trial *trial, const struct wanted *wanted) {
+    uint64_t usual = wanted->is_warm ? trial->setup->usual->warm.puts : 0;
+    return trial->facts.puts > usual ? trial->facts.puts - usual : 0;
+}
+
+static void tell_facts(const struct trial *trial, const struct wanted *wanted,
+                       struct buf *ret_json) {
     struct buf output = {0};
     buf_visible(&output, trial->output.data ? trial->output.data : "",
                 trial->output.len < 4000 ? trial->output.len : 4000, 4000);
     const struct client_facts *facts = &trial->facts;
     bool is_exit = !trial->is_late && WIFEXITED(trial->status);
     json_t *value = json_pack(
-        "{s:s, s:i, s:f, s:I, s:I, s:I, s:I, s:s}", "end",
+        "{s:s, s:i, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "end",
         trial->is_late ? "forced" : is_exit ? "exit" : "signal", "status",
         trial->is_late ? 0 : is_exit ? WEXITSTATUS(trial->status) : WTERMSIG(trial->status),
-        "seconds", facts->seconds, "gets", (json_int_t)facts->gets, "puts",
+        "seconds", facts->seconds, "warm", wanted->is_warm, "made",
+        (json_int_t)made_again(trial, wanted), "gets", (json_int_t)facts->gets, "puts",
         (json_int_t)facts->puts, "closes", (json_int_t)facts->closes, "bent",
         (json_int_t)facts->bent, "printed", output.data ? output.data : "");
     char *text = json_dumps(value, JSON_COMPACT);
@@ -456,11 +464,10 @@ static void judge_hits(const struct trial *trial, const struct wanted *wanted,
         decide(result, VERDICT_NOT_JUDGED, "the client finds nothing again of what it has stored");
     else if (trial->facts.bent == 0 && !is_error)
         decide(result, VERDICT_NOT_JUDGED, "nothing that the client asks for could be answered so");
-    else if (wanted->expectation == REUSES && trial->facts.puts > usual->warm.puts)
-        wrong(result, "it did not take good answers for hits: it made %" PRIu64
-                      " outputs again", trial->facts.puts - usual->warm.puts);
-    else if (wanted->expectation == REBUILDS && !is_error &&
-             trial->facts.puts <= usual->warm.puts)
+    else if (wanted->expectation == REUSES && made_again(trial, wanted) > 0)
+        wrong(result, "it did not take good answers for hits: it made %" PRIu64 " outputs again",
+              made_again(trial, wanted));
+    else if (wanted->expectation == REBUILDS && !is_error && made_again(trial, wanted) == 0)
         wrong(result, "it took for a hit what is none: it made nothing again");
 }
 
@@ -588,31 +595,35 @@ void client_run(const struct setup *setup, const struct script_case *one, const 
     read_wanted(one, directory.data, &wanted);
     if (wanted.is_warm)
         warm_up(setup, directory.data);
-    size_t left = run_client(&trial, one->id, &wanted, setup->usual->limit_ns);
+    size_t left = run_client(&trial, one->id, &wanted,
+                             wanted.is_warm && wanted.expectation != REBUILDS
+                                 ? setup->usual->warm_limit_ns
+                                 : setup->usual->cold_limit_ns);
     judge(&trial, &wanted, left, ret_result);
     if (ret_result->verdict == VERDICT_FAIL)
         describe(&trial, &ret_result->diagnostic);
-    tell_facts(&trial, &ret_result->facts);
+    tell_facts(&trial, &wanted, &ret_result->facts);
     free_trial(&trial);
     buf_free(&directory);
 }
 
 // -- the first look ------------------------------------------------------------------------------
 static bool look_once(const struct setup *setup, const char *directory, struct client_facts *facts,
-                      struct buf *ret_why) {
+                      bool *ret_breaks, struct buf *ret_why) {
     struct trial trial = {.setup = setup, .directory = directory};
     struct wanted wanted = {.expectation = WORKS};
     struct buf rest = {0};
     size_t left = run_client(&trial, "none", &wanted,
                              (uint64_t)((double)PROBE_NS * setup->scale));
     *facts = trial.facts;
-    if (trial.is_late || trial.status != 0) {
+    *ret_breaks = has_note(&trial, "breach", &rest);
+    if (*ret_breaks)
+        buf_format(ret_why, "it breaks %s", rest.data);
+    else if (trial.is_late || trial.status != 0) {
         buf_text(ret_why, "with a helper that is right, ");
         describe(&trial, ret_why);
     } else if (!facts->is_started) {
         buf_text(ret_why, "it starts no helper; does it do what GOCACHEPROG says?");
-    } else if (has_note(&trial, "breach", &rest)) {
-        buf_format(ret_why, "it breaks %s", rest.data);
     } else if (left > 0) {
         buf_text(ret_why, "it leaves a helper running that is right");
     }
@@ -625,13 +636,16 @@ bool client_probe(const struct setup *setup, const char *directory, struct clien
                   struct buf *ret_why) {
     struct buf report = {0};
     *ret_usual = (struct client_usual){0};
-    if (!look_once(setup, directory, &ret_usual->cold, ret_why))
-        return false;
+    uint64_t run_ns = (uint64_t)((double)RUN_NS * setup->scale);
+    ret_usual->cold_limit_ns = ret_usual->warm_limit_ns = run_ns;
+    if (!look_once(setup, directory, &ret_usual->cold, &ret_usual->is_broken, ret_why))
+        return ret_usual->is_broken;
     buf_format(&report, "%s/report", directory);
     (void)unlink(report.data);
     buf_free(&report);
-    if (!look_once(setup, directory, &ret_usual->warm, ret_why))
-        return false;
-    ret_usual->limit_ns = (uint64_t)((double)RUN_NS * setup->scale + 3e9 * ret_usual->cold.seconds);
+    if (!look_once(setup, directory, &ret_usual->warm, &ret_usual->is_broken, ret_why))
+        return ret_usual->is_broken;
+    ret_usual->cold_limit_ns += (uint64_t)(3e9 * ret_usual->cold.seconds);
+    ret_usual->warm_limit_ns += (uint64_t)(3e9 * ret_usual->warm.seconds);
     return true;
 }

@@ -345,14 +345,12 @@ static char *make_scratch(void) {
     return whole;
 }
 
-// Without a handshake only that can be judged.
-static void leave_only_handshakes(struct outcome *outcomes, size_t *count) {
+// Of what would fail for one reason only that is judged.
+static void leave_only(const char *ids, struct outcome *outcomes, size_t *count) {
     size_t kept = 0;
-    for (size_t i = 0; i < *count; i++) {
-        const char *id = outcomes[i].one->id;
-        if (strcmp(id, "H-01") == 0 || strcmp(id, "H-02") == 0)
+    for (size_t i = 0; i < *count; i++)
+        if (strstr(ids, outcomes[i].one->id) && !strchr(outcomes[i].one->id, '.'))
             outcomes[kept++] = outcomes[i];
-    }
     if (kept > 0)
         *count = kept;
 }
@@ -384,6 +382,11 @@ static int judge_client(struct run *run, struct setup *setup, const struct optio
         buf_free(&why);
         return EXIT_NO_HELPER;
     }
+    if (usual.is_broken) {
+        fputs("tuck-conform: the client breaks what holds for every conversation; only L-40 is judged\n",
+              stderr);
+        leave_only("L-40", run->outcomes, &run->count);
+    }
     setup->usual = &usual;
     return judge_all(run, options);
 }
@@ -401,7 +404,7 @@ static int judge_helper(struct run *run, const struct options *options) {
     if (probe == PROBE_SILENT) {
         fputs("tuck-conform: the helper runs and says nothing; only its handshake is judged\n",
               stderr);
-        leave_only_handshakes(run->outcomes, &run->count);
+        leave_only("H-01 H-02", run->outcomes, &run->count);
     }
     return judge_all(run, options);
 }

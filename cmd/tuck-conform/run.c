@@ -204,7 +204,7 @@ static void serve_jobs(struct run *run, struct job *jobs, bool *is_done) {
     uint64_t limit_s = run->setup->is_long ? LONG_CASE_S : CASE_S;
     uint64_t limit_ns = (uint64_t)((double)(limit_s * TUCK_NS_PER_S) * run->setup->scale);
     if (run->setup->usual) // a client's own limit is its judge's business
-        limit_ns += run->setup->usual->limit_ns;
+        limit_ns += run->setup->usual->cold_limit_ns;
     for (nfds_t i = 0; i < count; i++) {
         const char *why = NULL;
         bool is_over = polled[i].revents && hear(owner[i]);
