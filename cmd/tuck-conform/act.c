@@ -41,10 +41,10 @@ static uint64_t scaled(const struct engine *engine, uint64_t time_ns) {
 
 // -- answers -------------------------------------------------------------------------------------
 static enum answer_kind usual_answer(const struct bad *bad, const struct asked *asked) {
-    return asked->kind == ASKED_PUT                ? ANSWER_PUT
-           : asked->kind == ASKED_CLOSE            ? ANSWER_OK
+    return asked->kind == ASKED_PUT               ? ANSWER_PUT
+           : asked->kind == ASKED_CLOSE           ? ANSWER_OK
            : bad_find(bad, asked->action) != NULL ? ANSWER_HIT
-                                                   : ANSWER_MISS;
+                                                  : ANSWER_MISS;
 }
 
 static void set_text(struct engine *engine, const char *name, const struct buf *text) {
@@ -148,7 +148,8 @@ static void answer_usually(struct engine *engine, struct asked *asked) {
     enum answer_kind kind = usual_answer(act->bad, asked);
     const struct statement *bent = act->bends[kind];
     arena_reset(&engine->arena);
-    send_answer(engine, asked, kind, bent ? bent->words + 2 : NULL, bent ? bent->word_count - 2 : 0);
+    send_answer(engine, asked, kind, bent ? bent->words + 2 : NULL,
+                bent ? bent->word_count - 2 : 0);
     bad_answered(act->bad, asked);
 }
 
@@ -298,7 +299,8 @@ static void serve(struct engine *engine, enum order order) {
             break;
         do {
             bool is_waiting = order == REVERSED && bad->outstanding;
-            result = bad_read(bad, is_waiting ? tuck_clock_mono_ns() + QUIET_NS : UINT64_MAX, &asked);
+            result =
+                bad_read(bad, is_waiting ? tuck_clock_mono_ns() + QUIET_NS : UINT64_MAX, &asked);
         } while (result == 0 && order == REVERSED && asked->kind != ASKED_CLOSE);
         was_reversed = was_reversed || (bad->outstanding && bad->outstanding->next);
     }
@@ -314,7 +316,9 @@ static void serve(struct engine *engine, enum order order) {
 // serve [reversed|late]: to the end; late: the request that was awaited is answered with close
 int verb_serve(struct engine *engine, const struct statement *statement) {
     const char *how = statement->word_count > 1 ? word_string(engine, &statement->words[1]) : "";
-    serve(engine, strcmp(how, "reversed") == 0 ? REVERSED : strcmp(how, "late") == 0 ? LATE : IN_TURN);
+    serve(engine, strcmp(how, "reversed") == 0 ? REVERSED
+                  : strcmp(how, "late") == 0   ? LATE
+                                               : IN_TURN);
     return 0;
 }
 

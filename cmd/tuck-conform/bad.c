@@ -217,8 +217,8 @@ static bool was_asked(struct bad *bad, int64_t id) {
 // What is wrong with the fields, or NULL; *ret_clause says what that breaks.
 static const char *look_at_fields(struct bad *bad, json_t *object, struct asked *asked,
                                   const char **ret_clause) {
-    static const char *const allowed[] = {"ID", "Command", "ActionID", "OutputID", "ObjectID",
-                                          "BodySize"};
+    static const char *const allowed[] = {"ID",       "Command",  "ActionID",
+                                          "OutputID", "ObjectID", "BodySize"};
     const char *name = json_string_value(json_object_get(object, "Command")), *key;
     const json_t *id = json_object_get(object, "ID"), *size = json_object_get(object, "BodySize");
     json_t *output = json_object_get(object, "OutputID"), *value;

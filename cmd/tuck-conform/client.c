@@ -165,7 +165,8 @@ static void read_report(struct trial *trial) {
 }
 
 // The next line whose second word this is; *ret_rest is what follows, up to the line's end.
-static const char *next_note(const char *at, const char *word, long *ret_pid, struct buf *ret_rest) {
+static const char *next_note(const char *at, const char *word, long *ret_pid,
+                             struct buf *ret_rest) {
     size_t len = strlen(word);
     while (at && *at) {
         char *space;
@@ -341,8 +342,9 @@ static void add_lines(struct buf *to, const struct buf *text, const char *indent
 static void describe(const struct trial *trial, struct buf *ret_text) {
     struct buf status = {0};
     describe_status(trial, &status);
-    buf_format(ret_text, "%s after %.2f s, with %" PRIu64 " gets, %" PRIu64 " puts, %" PRIu64
-                         " close; it printed:\n",
+    buf_format(ret_text,
+               "%s after %.2f s, with %" PRIu64 " gets, %" PRIu64 " puts, %" PRIu64
+               " close; it printed:\n",
                status.data, trial->facts.seconds, trial->facts.gets, trial->facts.puts,
                trial->facts.closes);
     add_lines(ret_text, &trial->output, "  ", SHOWN_MAX);
@@ -364,14 +366,19 @@ static void tell_facts(const struct trial *trial, const struct wanted *wanted,
                 trial->output.len < 4000 ? trial->output.len : 4000, 4000);
     const struct client_facts *facts = &trial->facts;
     bool is_exit = !trial->is_late && WIFEXITED(trial->status);
-    json_t *value = json_pack(
-        "{s:s, s:i, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "end",
-        trial->is_late ? "forced" : is_exit ? "exit" : "signal", "status",
-        trial->is_late ? 0 : is_exit ? WEXITSTATUS(trial->status) : WTERMSIG(trial->status),
-        "seconds", facts->seconds, "warm", wanted->is_warm, "made",
-        (json_int_t)made_again(trial, wanted), "gets", (json_int_t)facts->gets, "puts",
-        (json_int_t)facts->puts, "closes", (json_int_t)facts->closes, "bent",
-        (json_int_t)facts->bent, "printed", output.data ? output.data : "");
+    json_t *value =
+        json_pack("{s:s, s:i, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:s}", "end",
+                  trial->is_late ? "forced"
+                  : is_exit      ? "exit"
+                                 : "signal",
+                  "status",
+                  trial->is_late ? 0
+                  : is_exit      ? WEXITSTATUS(trial->status)
+                                 : WTERMSIG(trial->status),
+                  "seconds", facts->seconds, "warm", wanted->is_warm, "made",
+                  (json_int_t)made_again(trial, wanted), "gets", (json_int_t)facts->gets, "puts",
+                  (json_int_t)facts->puts, "closes", (json_int_t)facts->closes, "bent",
+                  (json_int_t)facts->bent, "printed", output.data ? output.data : "");
     char *text = json_dumps(value, JSON_COMPACT);
     buf_text(ret_json, text ? text : "null");
     free(text);
@@ -399,9 +406,10 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct result *result, c
 
 // A line that says that the runtime of the client gave up, not the client.
 static bool has_crashed(const struct trial *trial, struct buf *ret_line) {
-    static const char *const signs[] = {"panic: ", "fatal error: ", "unexpected fault address",
-                                        "Sanitizer: ", ": runtime error: ", "' panicked at ",
-                                        "SIGSEGV: "};
+    static const char *const signs[] = {
+        "panic: ",     "fatal error: ",     "unexpected fault address",
+        "Sanitizer: ", ": runtime error: ", "' panicked at ",
+        "SIGSEGV: "};
     for (const char *at = trial->output.data; at && *at;) {
         size_t len = strcspn(at, "\n");
         for (size_t i = 0; i < TUCK_ARRAY_LEN(signs); i++) {
@@ -437,8 +445,7 @@ static void judge_end(struct trial *trial, struct result *result, bool is_killed
 }
 
 static void judge_notes(struct trial *trial, struct result *result) {
-    static const char *const rules[] = {"CLI-9",  "CLI-37", "CLI-38",
-                                        "CLI-39", "CLI-42"};
+    static const char *const rules[] = {"CLI-9", "CLI-37", "CLI-38", "CLI-39", "CLI-42"};
     struct buf rest = {0};
     if (has_note(trial, "breach", &rest)) {
         for (size_t i = 0; i < TUCK_ARRAY_LEN(rules); i++)
@@ -478,13 +485,14 @@ static void judge_words(const struct trial *trial, const struct wanted *wanted,
     for (size_t i = 0; i < SAYS_MAX && wanted->says[i]; i++)
         is_said = is_said || strcasestr(output, wanted->says[i]);
     if (!is_said && trial->status == 0)
-        decide(result, VERDICT_NOT_JUDGED, "the client did without the helper, and reports nothing");
+        decide(result, VERDICT_NOT_JUDGED,
+               "the client did without the helper, and reports nothing");
     else if (!is_said)
         wrong(result, "what it says does not name %s", wanted->says[0]);
     if (wanted->is_brief && trial->output.len > BRIEF_MAX)
         wrong(result, "it prints %zu bytes and more of what a helper sent", trial->output.len);
-    if (wanted->prints_no && memmem(output, trial->output.len, wanted->prints_no,
-                                    strlen(wanted->prints_no)))
+    if (wanted->prints_no &&
+        memmem(output, trial->output.len, wanted->prints_no, strlen(wanted->prints_no)))
         wrong(result, "it prints what a helper sent as it is, escape sequences and all");
 }
 
@@ -595,10 +603,10 @@ void client_run(const struct setup *setup, const struct script_case *one, const 
     read_wanted(one, directory.data, &wanted);
     if (wanted.is_warm)
         warm_up(setup, directory.data);
-    size_t left = run_client(&trial, one->id, &wanted,
-                             wanted.is_warm && wanted.expectation != REBUILDS
-                                 ? setup->usual->warm_limit_ns
-                                 : setup->usual->cold_limit_ns);
+    size_t left =
+        run_client(&trial, one->id, &wanted,
+                   wanted.is_warm && wanted.expectation != REBUILDS ? setup->usual->warm_limit_ns
+                                                                    : setup->usual->cold_limit_ns);
     judge(&trial, &wanted, left, ret_result);
     if (ret_result->verdict == VERDICT_FAIL)
         describe(&trial, &ret_result->diagnostic);
@@ -613,8 +621,7 @@ static bool look_once(const struct setup *setup, const char *directory, struct c
     struct trial trial = {.setup = setup, .directory = directory};
     struct wanted wanted = {.expectation = WORKS};
     struct buf rest = {0};
-    size_t left = run_client(&trial, "none", &wanted,
-                             (uint64_t)((double)PROBE_NS * setup->scale));
+    size_t left = run_client(&trial, "none", &wanted, (uint64_t)((double)PROBE_NS * setup->scale));
     *facts = trial.facts;
     *ret_breaks = has_note(&trial, "breach", &rest);
     if (*ret_breaks)

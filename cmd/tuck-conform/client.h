@@ -34,9 +34,9 @@ struct client_facts {
 /** The client with a helper that is right, on an empty cache and then on what that left. */
 struct client_usual {
     struct client_facts cold, warm;
-    char *directory; // with all that was stored
+    char *directory;                       // with all that was stored
     uint64_t cold_limit_ns, warm_limit_ns; // that one run may take
-    bool is_broken;    // it breaks what holds for every conversation: nothing else can be judged
+    bool is_broken; // it breaks what holds for every conversation: nothing else can be judged
 };
 
 /** Runs the client twice with a good helper, in a directory that stays. False when it cannot be

@@ -55,7 +55,8 @@ static void print_help(void) {
         "  tuck-conform [--client] --list | --explain=CASE\n"
         "  GOCACHEPROG='tuck-conform --misbehave=NAME' CLIENT...\n\n"
         "In a helper's ARGUMENT, {dir} stands for a fresh directory, another one for each case. A\n"
-        "client is judged by how it takes a helper that misbehaves, to which GOCACHEPROG points.\n\n"
+        "client is judged by how it takes a helper that misbehaves, to which GOCACHEPROG "
+        "points.\n\n"
         "  --profile=NAME         what the helper does not tell itself: tuck, go-cacher,\n"
         "                         cigocacher, or a file\n"
         "  --env NAME=VALUE       set for the helper; {dir} as above\n"
@@ -71,7 +72,8 @@ static void print_help(void) {
         "  --cases=DIR            the cases of this directory (*.case) in place of the built-in "
         "ones\n"
         "  --client               judge a client: a go command, or what does without one\n"
-        "  --misbehave=NAME       be the helper of this case about clients; none: one that is right\n"
+        "  --misbehave=NAME       be the helper of this case about clients; none: one that is "
+        "right\n"
         "  --dir=DIR              where that one keeps what it is given\n"
         "  --help, --version\n\n"
         "Prints TAP and, at the end, a table. Exit status: 0 every MUST passes, 1 not so, 2 wrong\n"
@@ -383,7 +385,8 @@ static int judge_client(struct run *run, struct setup *setup, const struct optio
         return EXIT_NO_HELPER;
     }
     if (usual.is_broken) {
-        fputs("tuck-conform: the client breaks what holds for every conversation; only L-40 is judged\n",
+        fputs("tuck-conform: the client breaks what holds for every conversation; only L-40 is "
+              "judged\n",
               stderr);
         leave_only("L-40", run->outcomes, &run->count);
     }
@@ -499,7 +502,8 @@ static int run_program(int argc, char **argv) {
         conform_die("cannot find out the path of this program: %s", strerror(errno));
     run.setup = &setup;
     run.scratch = make_scratch();
-    status = options.is_client ? judge_client(&run, &setup, &options) : judge_helper(&run, &options);
+    status =
+        options.is_client ? judge_client(&run, &setup, &options) : judge_helper(&run, &options);
     remove_tree(run.scratch);
     return status;
 }

@@ -225,9 +225,8 @@ void report_explain(const struct script_case *one) {
         printf("  clause %s of protocol/SPEC.md\n", one->clauses[i]);
         print_wrapped(clause->text, "    ");
     }
-    printf("\n  %s\n", script_is_about_clients(one)
-                              ? "why it matters"
-                              : "what the go command does when this fails");
+    printf("\n  %s\n", script_is_about_clients(one) ? "why it matters"
+                                                    : "what the go command does when this fails");
     print_wrapped(one->explain, "    ");
     printf("\n  the case: %s, line %d\n", one->file, one->line);
 }

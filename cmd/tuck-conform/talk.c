@@ -154,7 +154,10 @@ static void begin_building(struct engine *engine, const struct word *words, size
     *building = (struct building){.id = id, .is_plain = true};
     object_add_number(&building->object, "ID", id);
     bool is_put = strcmp(verb, "put") == 0, is_close = strcmp(verb, "close") == 0;
-    object_add_json(&building->object, "Command", is_put ? "\"put\"" : is_close ? "\"close\"" : "\"get\"");
+    object_add_json(&building->object, "Command",
+                    is_put     ? "\"put\""
+                    : is_close ? "\"close\""
+                               : "\"get\"");
     if (!is_close) {
         struct value name = value_flat(&engine->arena, word_value(engine, &words[1]));
         action_of(name.data, name.len, action);

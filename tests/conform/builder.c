@@ -50,7 +50,8 @@ static void plan(struct step *step, size_t number) {
     }
 }
 
-static void submit(struct tuck_client *client, struct step *step, enum tuck_client_command command) {
+static void submit(struct tuck_client *client, struct step *step,
+                   enum tuck_client_command command) {
     struct tuck_client_request request = TUCK_CLIENT_REQUEST_INIT;
     struct tuck_client_error error;
     request.command = command;
