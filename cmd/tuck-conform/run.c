@@ -23,6 +23,13 @@ static void interrupt(int number) {
     is_interrupted = number;
 }
 
+static void catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = interrupt};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGPIPE, &action, NULL); // nobody reads the result any more
+}
+
 // -- directories ---------------------------------------------------------------------------------
 static int open_up(const char *path, const struct stat *status, int kind, struct FTW *where) {
     (void)where;
@@ -223,11 +230,8 @@ bool run_cases(struct run *run) {
     struct job jobs[JOBS_MAX] = {0};
     bool *is_done = need_alloc(run->count * sizeof(*is_done));
     size_t next = 0, reported = 0;
-    struct sigaction action = {.sa_handler = interrupt};
     run->jobs = run->jobs < 1 ? 1 : run->jobs > JOBS_MAX ? JOBS_MAX : run->jobs;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGPIPE, &action, NULL); // nobody reads the result any more
+    catch_interrupts();
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     while (reported < run->count && !is_interrupted && !run->is_broken) {
         for (size_t i = 0; i < run->jobs && next < run->count; i++)
@@ -283,10 +287,13 @@ bool probe_client(const struct setup *setup, const char *scratch, struct client_
     buf_format(&directory, "%s/usual", scratch);
     if (mkdir(directory.data, 0755) < 0 || pipe2(ends, O_CLOEXEC) < 0)
         conform_die("cannot make the directory '%s': %s", directory.data, strerror(errno));
+    catch_interrupts();
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     pid_t pid = fork();
     if (pid == 0) {
         struct buf told = {0};
         struct client_usual usual;
+        (void)signal(SIGINT, SIG_IGN); // the one above decides
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
         bool is_usual = client_probe(setup, directory.data, &usual, &told);
@@ -299,10 +306,19 @@ bool probe_client(const struct setup *setup, const char *scratch, struct client_
     }
     (void)close(ends[1]);
     struct buf told = {0};
-    for (ssize_t got; (got = read(ends[0], block, sizeof(block))) > 0;)
-        buf_add(&told, block, (size_t)got);
+    // A client may take minutes, and an interrupt come at any time.
+    for (ssize_t got = 1; !is_interrupted && got > 0;) {
+        struct pollfd polled = {.fd = ends[0], .events = POLLIN};
+        if (poll(&polled, 1, 200) > 0 && (got = read(ends[0], block, sizeof(block))) > 0)
+            buf_add(&told, block, (size_t)got);
+    }
     (void)close(ends[0]);
+    if (is_interrupted)
+        (void)kill(pid, SIGKILL);
     (void)waitpid(pid, &status, 0);
+    end_orphans();
+    if (is_interrupted)
+        buf_text(ret_why, "interrupted");
     bool is_usual = status == 0 && told.len == sizeof(*ret_usual);
     if (is_usual)
         memcpy(ret_usual, told.data, sizeof(*ret_usual));

@@ -3,7 +3,7 @@
 tuck-conform --client is a fair judge: libtuck passes every case, so does a small client that is right, and for every
 fault that this one can have, the cases that are about it fail.
 """
-import json, os, re, subprocess, zlib
+import glob, json, os, re, signal, subprocess, time, zlib
 
 from conform import HERE, PYTHON, SCALE, Judged, conform_bin, run as run_conform
 from tap import case, run
@@ -148,6 +148,25 @@ def a_mistake_in_a_case_about_clients_fails_no_client(directory):
             file.write(f"area client\ncase L-01 MUST  odd: it is\nclause CLI-1\nexplain E.\n    {statement}\n")
         told = run_conform("--client", f"--cases={folder}", "--", *FAKE)
         assert told.returncode == 2 and message in told.stderr, (statement, told)
+
+
+@case()
+def an_interrupt_ends_client_and_helper_and_removes_its_directories(directory):
+    for options, wanted, status in ((["--filter=L-18"], "L-18/act/report", 1), (["--filter=L-18"], "usual/report", 3)):
+        # In the second round the client hangs with a helper that is right, too.
+        slow = ["/bin/sh", "-c", 'case $GOCACHEPROG in *=none*) test -z "$SLOW" || sleep 100;; esac; exec "$0" "$@"']
+        process = subprocess.Popen([conform_bin(), "--client", *options, "--", *slow, *FAKE, "--fault=no-limits"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=os.environ | {"TMPDIR": directory} | ({"SLOW": "1"} if status == 3 else {}))
+        deadline = time.monotonic() + 60
+        while not glob.glob(f"{directory}/tuck-conform-*/{wanted}") and time.monotonic() < deadline:
+            time.sleep(0.01)  # until the client of the case runs
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == status, process.returncode
+        assert not glob.glob(f"{directory}/tuck-conform-*"), os.listdir(directory)
+        left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        assert f"--dir={directory}" not in left, left
 
 
 run(__name__)
