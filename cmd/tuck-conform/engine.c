@@ -522,7 +522,7 @@ static int end_case(struct engine *engine) {
     return check_breaches(engine);
 }
 
-static struct engine begin(const struct setup *setup, const struct script_case *one,
+struct engine engine_begin(const struct setup *setup, const struct script_case *one,
                            const char *scratch) {
     return (struct engine){
         .setup = setup,
@@ -545,7 +545,7 @@ static bool has_ended(void *arg) {
 }
 
 enum probe engine_probe(const struct setup *setup, const char *scratch, struct buf *ret_why) {
-    struct engine engine = begin(setup, NULL, scratch);
+    struct engine engine = engine_begin(setup, NULL, scratch);
     (void)use_place(&engine, "place");
     struct helper *helper = start_silently(&engine, "h");
     if (!helper) {
@@ -565,7 +565,7 @@ enum probe engine_probe(const struct setup *setup, const char *scratch, struct b
 
 void engine_run(const struct setup *setup, const struct script_case *one, const char *scratch,
                 struct result *ret_result) {
-    struct engine engine = begin(setup, one, scratch);
+    struct engine engine = engine_begin(setup, one, scratch);
     (void)use_place(&engine, "place");
     set_variable(&engine, "case", value_text(one->id));
     if (run_block(&engine, one->body) == 0)

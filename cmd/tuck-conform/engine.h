@@ -101,6 +101,10 @@ struct engine {
 typedef int verb_function(struct engine *engine, const struct statement *statement);
 
 // -- engine.c ------------------------------------------------------------------------------------
+/** An engine without a statement, for what talks to helpers without a script. */
+struct engine engine_begin(const struct setup *setup, const struct script_case *one,
+                           const char *scratch);
+
 /** Runs the case in directories below `scratch`, which exists and is empty. */
 void engine_run(const struct setup *setup, const struct script_case *one, const char *scratch,
                 struct result *ret_result);
@@ -196,6 +200,8 @@ struct helper *start_silently(struct engine *engine, const char *name);
 /** Starts a helper in the current place and waits for its handshake; NULL when the case is decided
  * by that. */
 struct helper *start_plainly(struct engine *engine, const char *name);
+
+bool announces(const struct helper *helper, const char *command);
 
 /** An orderly end: close if it is known and wanted, the end of input, the end of stdout, exit. */
 int finish(struct engine *engine, struct helper *helper, bool with_close);

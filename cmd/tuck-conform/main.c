@@ -5,10 +5,12 @@
  * A map: main.c has the options; script.c reads the cases (cases/, compiled in); run.c runs each in
  * a process of its own; engine.c and its parts (engine.h) execute the statements of one case;
  * helper.c drives the processes that are judged and watches what holds for every conversation;
- * judge.c decides what an answer is worth; report.c tells. Nothing here is shared with tuck's
+ * judge.c decides what an answer is worth; report.c tells. trace.c, plan.c and replay.c play what was
+ * recorded. Nothing here is shared with tuck's
  * server: what judges must not have the same mistakes.
  */
 #include "cmd/tuck-conform/clauses.h"
+#include "cmd/tuck-conform/replay.h"
 #include "cmd/tuck-conform/report.h"
 #include "lib/base/clock.h"
 
@@ -31,7 +33,8 @@ struct options {
     size_t environment_count;
     size_t jobs;
     double scale;
-    bool is_list, is_long;
+    bool is_list, is_long, is_paced;
+    bool is_about_cases; // an option was given that only judging has
 };
 
 __attribute__((format(printf, 1, 2))) static int usage(const char *format, ...) {
@@ -48,6 +51,7 @@ static void print_help(void) {
     fputs(
         "tuck-conform - judge a GOCACHEPROG helper\n\n"
         "  tuck-conform [OPTION...] -- HELPER [ARGUMENT...]\n"
+        "  tuck-conform replay [OPTION...] TRACE -- HELPER [ARGUMENT...]\n"
         "  tuck-conform --list | --explain=CASE\n\n"
         "In ARGUMENT, {dir} stands for a fresh directory, another one for each case.\n\n"
         "  --profile=NAME         what the helper does not tell itself: tuck, go-cacher,\n"
@@ -65,6 +69,9 @@ static void print_help(void) {
         "  --cases=DIR            the cases of this directory (*.case) in place of the built-in "
         "ones\n"
         "  --help, --version\n\n"
+        "replay plays a conversation that was recorded, and compares. It takes --profile, --env,\n"
+        "--timeout-scale, --json, and\n"
+        "  --pace                 at the recorded pace, not as fast as the helper answers\n\n"
         "Prints TAP and, at the end, a table. Exit status: 0 every MUST passes, 1 not so, 2 wrong\n"
         "usage, 3 the helper cannot be started. manual: man tuck-conform\n\n"
         "example: tuck-conform --profile=go-cacher -- go-cacher\n",
@@ -81,25 +88,20 @@ static bool take_number(const char *text, double least, double most, double *ret
 // Returns -1 to go on, or an exit status.
 static int take_options(int argc, char **argv, struct options *options) {
     static const struct option names[] = {
-        {"filter", required_argument, NULL, 'f'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"profile", required_argument, NULL, 'p'},
-        {"env", required_argument, NULL, 'e'},
-        {"json", required_argument, NULL, 'o'},
-        {"explain", required_argument, NULL, 'x'},
-        {"cases", required_argument, NULL, 'c'},
-        {"timeout-scale", required_argument, NULL, 't'},
-        {"list", no_argument, NULL, 'l'},
-        {"long", no_argument, NULL, 'L'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {0},
+        {"filter", required_argument, NULL, 'f'},  {"jobs", required_argument, NULL, 'j'},
+        {"profile", required_argument, NULL, 'p'}, {"env", required_argument, NULL, 'e'},
+        {"json", required_argument, NULL, 'o'},    {"explain", required_argument, NULL, 'x'},
+        {"cases", required_argument, NULL, 'c'},   {"timeout-scale", required_argument, NULL, 't'},
+        {"list", no_argument, NULL, 'l'},          {"long", no_argument, NULL, 'L'},
+        {"pace", no_argument, NULL, 'P'},          {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},       {0},
     };
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     *options = (struct options){.jobs = processors > 0 ? (size_t)processors : 1, .scale = 1};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, "+", names, NULL)) != -1;) {
         double number = 0;
+        options->is_about_cases = options->is_about_cases || strchr("fjxclL", option);
         switch (option) {
         case 'f':
             options->filter = optarg;
@@ -121,6 +123,9 @@ static int take_options(int argc, char **argv, struct options *options) {
             break;
         case 'L':
             options->is_long = true;
+            break;
+        case 'P':
+            options->is_paced = true;
             break;
         case 'j':
             if (!take_number(optarg, 1, 64, &number))
@@ -380,14 +385,86 @@ static int explain(const struct script *script, const char *id) {
     return found ? EXIT_CONFORMS : usage("there is no case '%s'; --list shows all", id);
 }
 
+// The helper's command, and all that is said of it. Returns -1 to go on, or an exit status.
+static int take_helper(struct setup *setup, const struct options *options, int count,
+                       char **command) {
+    if (count <= 0)
+        return usage("which helper? its command stands behind --");
+    char *program = find_program(command[0]);
+    if (!program) {
+        fprintf(stderr, "tuck-conform: the helper cannot be started: there is no program '%s'\n",
+                command[0]);
+        return EXIT_NO_HELPER;
+    }
+    command[0] = program;
+    setup->command = command;
+    setup->command_count = (size_t)count;
+    setup->environment = options->environment;
+    setup->environment_count = options->environment_count;
+    setup->scale = options->scale;
+    setup->is_long = options->is_long;
+    setup->has_directory = has_directory(setup);
+    return -1;
+}
+
+// The words behind `replay`.
+static int run_replay(int argc, char **argv) {
+    static struct options options; // these live as long as the program
+    static struct profile profile;
+    static struct trace trace;
+    static struct plan plan;
+    struct tuck_error err = {0};
+    int status = take_options(argc, argv, &options);
+    if (status >= 0)
+        return status;
+    if (options.is_about_cases)
+        return usage("replay takes --pace, --profile, --env, --timeout-scale and --json");
+    if (optind >= argc)
+        return usage("which trace? its file stands in front of --");
+    const char *path = argv[optind++];
+    if (optind >= argc || strcmp(argv[optind++], "--") != 0)
+        return usage("one trace, then -- and the helper's command");
+    struct setup setup = {.profile = &profile};
+    if (options.profile && profile_read(&profile, options.profile, &err) < 0) {
+        fprintf(stderr, "tuck-conform: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    status = take_helper(&setup, &options, argc - optind, argv + optind);
+    if (status >= 0)
+        return status;
+    if (trace_read(&trace, path, &err) < 0) {
+        fprintf(stderr, "tuck-conform: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    plan_make(&plan, &trace);
+    struct buf why = {0};
+    struct replay_options how = {path, options.json, options.is_paced};
+    char *scratch = make_scratch();
+    enum probe probe = probe_helper(&setup, scratch, &why);
+    if (probe == PROBE_NOT_RUN || probe == PROBE_GAVE_UP) {
+        fprintf(stderr, "tuck-conform: the helper cannot be started: %s\n",
+                why.data ? why.data : "?");
+        status = EXIT_NO_HELPER;
+    } else {
+        static const int statuses[] = {EXIT_CONFORMS, EXIT_FAILS, EXIT_USAGE};
+        status = statuses[replay(&setup, &plan, &how, scratch)];
+    }
+    remove_tree(scratch);
+    return status;
+}
+
 static int run_program(int argc, char **argv) {
     static struct options options; // these live as long as the program
     static struct script script;
     static struct profile profile;
     struct tuck_error err = {0};
+    if (argc > 1 && strcmp(argv[1], "replay") == 0)
+        return run_replay(argc - 1, argv + 1);
     int status = take_options(argc, argv, &options);
     if (status >= 0)
         return status;
+    if (options.is_paced)
+        return usage("--pace is for replay");
     int result = load_cases(&script, options.cases, &err);
     if (result == 0 && options.profile)
         result = profile_read(&profile, options.profile, &err);
@@ -407,25 +484,10 @@ static int run_program(int argc, char **argv) {
             report_list(run.outcomes[i].one);
         return EXIT_CONFORMS;
     }
-    if (optind >= argc)
-        return usage("which helper? its command stands behind --");
-    char **command = argv + optind;
-    char *program = find_program(command[0]);
-    if (!program) {
-        fprintf(stderr, "tuck-conform: the helper cannot be started: there is no program '%s'\n",
-                command[0]);
-        return EXIT_NO_HELPER;
-    }
-    command[0] = program;
-    struct setup setup = {.command = command,
-                          .command_count = (size_t)(argc - optind),
-                          .environment = options.environment,
-                          .environment_count = options.environment_count,
-                          .profile = &profile,
-                          .script = &script,
-                          .scale = options.scale,
-                          .is_long = options.is_long};
-    setup.has_directory = has_directory(&setup);
+    struct setup setup = {.profile = &profile, .script = &script};
+    status = take_helper(&setup, &options, argc - optind, argv + optind);
+    if (status >= 0)
+        return status;
     run.setup = &setup;
     run.scratch = make_scratch();
     status = judge(&run, &options);

@@ -29,5 +29,8 @@ TUCK_CHECKED bool run_cases(struct run *run);
 /** engine_probe() in a process of its own. */
 enum probe probe_helper(const struct setup *setup, const char *scratch, struct buf *ret_why);
 
+/** Ends what helpers of this process started and left behind, for one that has become its parent. */
+void end_orphans(void);
+
 /** Removes a directory with everything in it, whatever its modes. */
 void remove_tree(const char *path);

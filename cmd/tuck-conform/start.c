@@ -402,7 +402,7 @@ static bool is_quiet(void *arg) {
     return helper->is_stdout_over || helper->breach;
 }
 
-static bool announces(const struct helper *helper, const char *command) {
+bool announces(const struct helper *helper, const char *command) {
     const json_t *names = json_object_get(helper->hello, "KnownCommands");
     for (size_t i = 0; i < json_array_size(names); i++)
         if (strcmp(json_string_value(json_array_get(names, i)), command) == 0)

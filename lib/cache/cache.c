@@ -342,6 +342,12 @@ struct found {
     struct tuck_entry entry;
 };
 
+// True if the drive need not be asked. With a single drive most actions are there, and asking is cheaper.
+static bool is_elsewhere(const struct tuck_cache *cache, const struct bay_parts *parts,
+                         const struct tuck_action_id *action) {
+    return !parts || (cache->bays.count > 1 && tuck_index_lacks(parts->index, action));
+}
+
 // Asks all drives that are online. False if none has an entry.
 static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
                  struct found *ret_found) {
@@ -351,7 +357,9 @@ static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
         struct tuck_entry entry;
-        int status = parts ? tuck_index_find(parts->index, action, &entry) : TUCK_INDEX_ABSENT;
+        int status = is_elsewhere(cache, parts, action)
+                         ? TUCK_INDEX_ABSENT
+                         : tuck_index_find(parts->index, action, &entry);
         at_ns = note_time(cache, bay, at_ns);
         if (status < 0)
             report_fault(cache, bay, EIO);

@@ -34,6 +34,21 @@
 
 enum page_state { PAGE_LIVE = 1, PAGE_FORMING = 2 };
 
+/*
+ * What the page holds, in brief: enough to tell in a read of two cache lines that an action is not
+ * here. That is the answer of all drives but one. Pages of the first release have none; behind the rest
+ * of the page is only one that a write was torn in, or that a helper of the first release wrote since.
+ */
+struct tail {
+    uint8_t print[INDEX_SLOTS]; // a byte of each action
+    uint8_t count;
+    uint8_t depth;
+    uint32_t boot; // 0 unless the page is LIVE
+    uint64_t number;
+    uint64_t reserved[2];
+    uint64_t check; // of the fields above
+};
+
 struct page {
     uint32_t magic;
     uint8_t depth;
@@ -44,7 +59,7 @@ struct page {
     uint8_t reserved[36];
     uint64_t check; // of the fields above
     struct record slot[INDEX_SLOTS];
-    uint8_t tail[INDEX_PAGE - 64 - INDEX_SLOTS * sizeof(struct record)];
+    struct tail tail;
 };
 _Static_assert(sizeof(struct page) == INDEX_PAGE, "a page is one block");
 
@@ -74,6 +89,10 @@ static uint32_t record_check(const struct index_file *file, const struct record 
 
 static uint64_t page_check(const struct index_file *file, const struct page *page) {
     return XXH3_64bits_withSeed(page, offsetof(struct page, check), seed_of(file) + 1);
+}
+
+static uint64_t tail_check(const struct index_file *file, const struct tail *tail) {
+    return XXH3_64bits_withSeed(tail, offsetof(struct tail, check), seed_of(file) + 2);
 }
 
 // --- Records -------------------------------------------------------------------------------------
@@ -155,10 +174,29 @@ static enum page_outcome read_page(struct index_file *file, uint64_t number, str
     return PAGE_DAMAGED;
 }
 
+// The hash of an action does not depend on it: any byte is as good as another.
+static uint8_t print_of(const uint8_t *action) {
+    return action[TUCK_ID_BYTES - 1];
+}
+
+static struct tail tail_of(const struct index_file *file, const struct page *page) {
+    struct tail tail = {
+        .count = (uint8_t)page->count,
+        .depth = page->depth,
+        .boot = page->state == PAGE_LIVE ? page->boot : 0,
+        .number = page->number,
+    };
+    for (unsigned i = 0; i < page->count; i++)
+        tail.print[i] = print_of(page->slot[i].action);
+    tail.check = tail_check(file, &tail);
+    return tail;
+}
+
 static int write_page(struct index_file *file, struct page *page) {
     page->magic = PAGE_MAGIC;
     page->boot = file->boot;
     page->check = page_check(file, page);
+    page->tail = tail_of(file, page);
     return tuck_pwrite_all(file->fd, page, INDEX_PAGE, page_at(page->number));
 }
 
@@ -172,6 +210,14 @@ static uint64_t low_bits(uint64_t h, unsigned depth) {
 
 static uint64_t parent_of(uint64_t number) {
     return low_bits(number, top_bit(number));
+}
+
+// Where to look for h when the page at `depth` has a depth of its own: `depth` again if it governs h.
+static unsigned deeper(uint64_t h, unsigned depth, unsigned of_page) {
+    for (unsigned next = depth; next < of_page; next++)
+        if (h >> next & 1)
+            return next + 1;
+    return depth;
 }
 
 // True if the split that made the page was completed. A power cut may have kept the new page and
@@ -248,14 +294,12 @@ static enum page_outcome find_page(struct index_file *file, uint64_t h, struct p
             asked_by = 0;
             continue;
         }
-        unsigned next = depth;
-        while (next < page->depth && !(h >> next & 1))
-            next++;
-        if (next >= page->depth) {
+        unsigned next = deeper(h, depth, page->depth);
+        if (next == depth) {
             __atomic_store_n(&file->depth_hint, page->depth, __ATOMIC_RELAXED);
             return PAGE_GOOD;
         }
-        depth = next + 1;
+        depth = next;
     }
     return PAGE_DAMAGED; // a ring of damage
 }
@@ -285,6 +329,42 @@ int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *
         // Caught in the middle of a write, or damaged for good: look again, then give up.
     }
     return TUCK_INDEX_ABSENT;
+}
+
+// False if nothing can be told from it: the page is not there, its tail is, or its parents would have
+// to be asked whether it counts.
+static bool read_tail(struct index_file *file, uint64_t number, struct tail *tail) {
+    uint64_t at = page_at(number) + offsetof(struct page, tail);
+    return tuck_pread_full(file->fd, tail, sizeof(*tail), at) == (ssize_t)sizeof(*tail) &&
+           tail->check == tail_check(file, tail) && tail->number == number &&
+           tail->count <= INDEX_SLOTS && tail->boot == file->boot;
+}
+
+bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action) {
+    uint64_t h = hash_of(file, action->bytes);
+    unsigned depth = __atomic_load_n(&file->depth_hint, __ATOMIC_RELAXED);
+    unsigned split_at =
+        DEPTH_MAX; // the depth at which what was passed over would have been split off
+    struct tail tail;
+    for (unsigned step = 0; step < DEPTH_MAX; step++) {
+        uint64_t number = low_bits(h, depth);
+        if (!read_tail(file, number, &tail)) {
+            if (number == 0)
+                return false;
+            depth = split_at = top_bit(number);
+            continue;
+        }
+        if (tail.depth > split_at)
+            return false; // it was, and says nothing
+        unsigned next = deeper(h, depth, tail.depth);
+        if (next != depth) {
+            depth = next;
+            continue;
+        }
+        __atomic_store_n(&file->depth_hint, tail.depth, __ATOMIC_RELAXED);
+        return !memchr(tail.print, print_of(action->bytes), tail.count);
+    }
+    return false;
 }
 
 // --- Writing -------------------------------------------------------------------------------------

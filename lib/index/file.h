@@ -69,6 +69,9 @@ tuck_index__file_change_sums(struct index_file *file, uint64_t deadline_ns,
 TUCK_CHECKED int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *action,
                                        struct tuck_entry *ret_entry);
 
+/** As tuck_index_lacks(), of what is on disk. */
+bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action);
+
 enum write_kind {
     WRITE_PUT,   // the entry, unless a later one is there
     WRITE_TOUCH, // its use and verification, if it is still the one that is there

@@ -311,6 +311,15 @@ size_t tuck_index_spare(struct tuck_index *index) {
     return forget_dirty(index, forget_if_removal);
 }
 
+bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *action) {
+    struct waiting waiting;
+    bool is_dirty;
+    if (tuck_lru_dirty_count(index->entries) > 0 &&
+        tuck_lru_peek(index->entries, action, &waiting, &is_dirty) == 0)
+        return false;
+    return tuck_index__file_lacks(&index->file, action);
+}
+
 // What waits here may be older than what another helper has written since: a touch, an entry from a
 // spool.
 int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,

@@ -56,7 +56,7 @@ def _build(into):
     run("meson", "setup", build, ROOT, "--buildtype=release", "--prefix=/usr", env=environment)
     targets = run("ninja", "-C", build, "-t", "targets", "all")
     shared = re.search(r"^(lib/client/libtuck\.so\.[\d.]+): ", targets, re.M)[1]
-    run("ninja", "-C", build, shared, "lib/client/libtuck.a", "cmd/tuck/tuck")
+    run("ninja", "-C", build, shared, "lib/client/libtuck.a", "cmd/tuck/tuck", "cmd/tuck-conform/tuck-conform")
     run("meson", "install", "-C", build, "--no-rebuild", "--destdir", into + ".new", env=environment)
     os.rename(into + ".new", into)
     shutil.rmtree(build)

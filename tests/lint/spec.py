@@ -155,6 +155,24 @@ def not_judged(content, found):
     return missing
 
 
+PEERS = "tests/conformance/PEERS.md"
+
+
+def outdated(page, found):
+    """What the table of relatives says of cases that are not, or are something else by now."""
+    known, wrong = {name: (level, named) for _, name, level, named in found}, []
+    rows = re.findall(r"^\| ([A-Z]-\d\d(?:\.\d+)?) \| (\w+) \| ([^|]+) \|(.*)\|$", page, re.M)
+    for name, level, named, rest in rows:
+        if name not in known:
+            wrong.append(f"{PEERS}: there is no case {name}")
+        elif (level, re.split(", ", named)) != known[name]:
+            wrong.append(f"{PEERS}: {name} is a {known[name][0]} of {', '.join(known[name][1])} by now")
+        if level == "MUST" and not re.search(rf"^### {re.escape(name)}$", page, re.M):
+            wrong.append(f"{PEERS}: what a go command makes of {name} is not shown")
+    wrong += [f"{PEERS}: there is no case {name}" for name in re.findall(r"^### (\S+)$", page, re.M) if name not in known]
+    return wrong if rows else [f"{PEERS}: no table is found in it"]
+
+
 def conversation(content):
     """What is wrong with the example: it must be what the clauses say, byte for byte."""
     block = re.search(r"```wire\n(.*?)```", content, re.S)
@@ -271,6 +289,20 @@ def a_case_that_does_not_fit_the_specification_is_found(directory):
     missing = not_judged(page, found)
     assert len(missing) == 122 - 4 + 2, missing
     assert any("HS-4: no case" in text for text in missing) and any("HS-3: has a MUST" in text for text in missing), missing
+
+
+@case()
+def the_table_of_relatives_names_cases_that_exist_as_they_are(_directory):
+    found = entries(tree.ROOT)
+    page = tree.text(tree.ROOT, PEERS)
+    tree.expect_none(outdated(page, found))
+    shown = "| X-01 | MUST | HO-1 | title | passes | **fails** |\n\n### X-01\n"
+    now = [("place", "X-01", "MUST", ["HO-1"])]
+    assert not outdated(shown, now), outdated(shown, now)
+    for before, after, finding in (("X-01", "X-02", "no case X-02"), ("MUST", "SHOULD", "is a MUST of HO-1"),
+                                   ("HO-1", "HO-2", "is a MUST of HO-1"), ("### X-01", "", "is not shown"),
+                                   ("### X-01", "### X-01\n### X-03", "no case X-03"), ("| X-01", "X-01", "no table")):
+        assert any(finding in one for one in outdated(shown.replace(before, after), now)), (before, after)
 
 
 @case()

@@ -39,7 +39,9 @@ static struct known known[OBJECTS_MAX];
 static size_t known_count;
 static bool is_watching;
 static enum tuck_durability level;
-static bool has_unsynced_pages;
+static struct tuck_output_id
+    unsynced[OBJECTS_MAX]; // outputs of which pages lost an entry since the last sync
+static size_t unsynced_count;
 static struct order_seen seen;
 static char fault[400]; // the first
 
@@ -132,13 +134,40 @@ static void check_entry(const char *entries, const struct record *record) {
         note_fault("has an entry and is not durable", &output);
 }
 
-static void check_page(const char *path, const uint8_t *page) {
+// Which entries are on the page no more. Others may have moved.
+static void note_unsynced(const char *path, const uint8_t *page, off_t offset) {
+    _Alignas(8) uint8_t before[PAGE];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : pread(fd, before, PAGE, offset);
+    if (fd >= 0)
+        (void)close(fd);
+    if (len != PAGE)
+        return; // a new one
+    unsigned old_count, count;
+    struct record *old = slots_of(before, &old_count), *slot = slots_of(page, &count);
+    for (unsigned i = 0; i < old_count; i++) {
+        bool stays = false;
+        for (unsigned k = 0; k < count && !stays; k++)
+            stays = is_same_entry(&old[i], &slot[k]);
+        if (!stays && unsynced_count < OBJECTS_MAX)
+            memcpy(unsynced[unsynced_count++].bytes, old[i].output, TUCK_ID_BYTES);
+    }
+}
+
+static bool is_unsynced(const struct tuck_output_id *output) {
+    for (size_t i = 0; i < unsynced_count; i++)
+        if (tuck_output_equal(&unsynced[i], output))
+            return true;
+    return unsynced_count == OBJECTS_MAX;
+}
+
+static void check_page(const char *path, const uint8_t *page, off_t offset) {
     unsigned count;
     struct record *slot = slots_of(page, &count);
     for (unsigned i = 0; i < count; i++)
         if (!any_record(path, is_same_entry, &slot[i]))
             check_entry(path, &slot[i]);
-    has_unsynced_pages = true;
+    note_unsynced(path, page, offset);
 }
 
 static void note_synced(const char *path, bool of_data, bool of_name) {
@@ -159,7 +188,6 @@ static void note_synced(const char *path, bool of_data, bool of_name) {
 
 static void watch(enum call call, const char *path, const void *data, size_t len, off_t offset) {
     struct tuck_output_id output;
-    (void)offset;
     (void)pthread_mutex_lock(&lock);
     if (call == CALL_NAME_OBJECT && output_of(path, &output)) {
         struct known *object = find_known(&output);
@@ -175,10 +203,10 @@ static void watch(enum call call, const char *path, const void *data, size_t len
     if (call == CALL_SYNC_ALL)
         note_synced(NULL, true, true);
     if (call == CALL_SYNC_ENTRIES || call == CALL_SYNC_ALL)
-        has_unsynced_pages = false;
+        unsynced_count = 0;
     // Nobody will read a file that was cleared away in the middle of a flush.
     if (call == CALL_WRITE_ENTRIES && len == PAGE && !strstr(path, " (deleted)"))
-        check_page(path, data);
+        check_page(path, data, offset);
     (void)pthread_mutex_unlock(&lock);
 }
 
@@ -186,7 +214,7 @@ void order_watch(enum tuck_durability at_level) {
     (void)pthread_mutex_lock(&lock);
     level = at_level;
     known_count = 0;
-    has_unsynced_pages = false;
+    unsynced_count = 0;
     seen = (struct order_seen){0};
     fault[0] = '\0';
     is_watching = true;
@@ -268,7 +296,7 @@ static void check_removal(const char *root, const struct tuck_output_id *output)
         (void)pthread_cond_broadcast(&changed);
         if (order_is_named(root, output))
             note_fault("goes before its entry", output);
-        if (level != TUCK_LAZY && has_unsynced_pages)
+        if (level != TUCK_LAZY && is_unsynced(output))
             note_fault("goes before its entry has gone durably", output);
     }
     (void)pthread_mutex_unlock(&lock);
