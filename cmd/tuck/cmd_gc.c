@@ -22,7 +22,7 @@ static bool read_wishes(const char *max_size, const char *older_than, struct tuc
     return true;
 }
 
-static void print_text(const struct tuck_collected *done, bool is_dry_run) {
+static void print_text(const struct tuck_collected *done, bool is_dry_run, bool is_complete) {
     char bytes[32], used[32], limit[32];
     fprintf(stdout, "%s %" PRIu64 " entries and %" PRIu64 " objects, %s; ",
             is_dry_run ? "would remove" : "removed", done->entries, done->objects,
@@ -31,7 +31,9 @@ static void print_text(const struct tuck_collected *done, bool is_dry_run) {
             tuck_show_size(done->limit, limit));
     if (done->claimed > 0)
         fprintf(stdout, "kept %" PRIu64 " that running builds use\n", done->claimed);
-    if (done->is_over)
+    if (!is_complete)
+        fputs("interrupted: the rest is left to the next collection\n", stdout);
+    else if (done->is_over)
         fputs("the rest is in use, or was used within the last hours\n", stdout);
     if (done->is_busy)
         fputs("another collection runs on a drive, which was left to it\n", stdout);
@@ -74,7 +76,7 @@ int tuck_command_gc(int argc, char **argv) {
         } else if (is_json) {
             status = print_json(&done, how.is_dry_run);
         } else {
-            print_text(&done, how.is_dry_run);
+            print_text(&done, how.is_dry_run, !*how.stop);
         }
     }
     tuck_command_close(cache);

@@ -48,8 +48,10 @@ static bool read_subset(const char *text, struct tuck_scrub *how) {
     return false;
 }
 
-static void print_text(const struct tuck_scrubbed *done, bool is_repair) {
+static void print_text(const struct tuck_scrubbed *done, bool is_repair, bool is_complete) {
     char bytes[32];
+    if (!is_complete)
+        fputs("interrupted after ", stdout);
     fprintf(stdout, "%" PRIu64 " objects, %s, and %" PRIu64 " entries: ", done->objects,
             tuck_show_size(done->bytes, bytes), done->entries);
     if (done->damaged + done->unreadable + done->dangling == 0)
@@ -66,13 +68,13 @@ static void print_text(const struct tuck_scrubbed *done, bool is_repair) {
     fputc('\n', stdout);
 }
 
-static int print_json(const struct tuck_scrubbed *done, json_t *findings) {
+static int print_json(const struct tuck_scrubbed *done, bool is_complete, json_t *findings) {
     return tuck_command_print_json(json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "objects", (json_int_t)done->objects,
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:O}", "objects", (json_int_t)done->objects,
         "bytes", (json_int_t)done->bytes, "entries", (json_int_t)done->entries, "damaged",
         (json_int_t)done->damaged, "unreadable", (json_int_t)done->unreadable, "dangling",
         (json_int_t)done->dangling, "orphans", (json_int_t)done->orphans, "repaired",
-        (json_int_t)done->repaired, "findings", findings));
+        (json_int_t)done->repaired, "complete", is_complete, "findings", findings));
 }
 
 int tuck_command_verify(int argc, char **argv) {
@@ -105,11 +107,13 @@ int tuck_command_verify(int argc, char **argv) {
             status = TUCK_EXIT_FAILED;
         } else {
             if (is_json)
-                status = print_json(&done, listing.findings);
+                status = print_json(&done, !*how.stop, listing.findings);
             else
-                print_text(&done, how.is_repair);
+                print_text(&done, how.is_repair, !*how.stop);
             if (status == TUCK_EXIT_DONE && done.damaged + done.unreadable + done.dangling > 0)
                 status = TUCK_EXIT_FOUND;
+            else if (status == TUCK_EXIT_DONE && *how.stop)
+                status = TUCK_EXIT_FAILED;
         }
         json_decref(listing.findings);
     }

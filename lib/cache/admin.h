@@ -70,7 +70,7 @@ enum tuck_finding {
 
 struct tuck_scrub {
     unsigned part, parts; // part 1 … parts of the objects; 1 of 1: all
-    bool is_repair; // damaged objects go to quarantine, dangling entries go, sums are set right
+    bool is_repair;       // damaged objects go to quarantine, dangling entries go
     void (*found)(void *arg, enum tuck_finding finding, const char *what); // or NULL
     void (*progress)(void *arg, uint64_t bytes, uint64_t all_bytes);       // or NULL
     void *arg;
@@ -84,7 +84,9 @@ struct tuck_scrubbed {
     uint64_t repaired; // of the damaged and dangling ones
 };
 
-/** Reads every object and compares it with its name, and every entry with its object. */
+/** Reads every object and compares it with its name, and every entry with its object; then counts all
+ * objects and sets the sums right, also without a repair. Stopped, it returns 0 with what was looked
+ * at until then. */
 TUCK_CHECKED int tuck_cache_scrub(struct tuck_cache *cache, const struct tuck_scrub *how,
                                   struct tuck_scrubbed *ret_scrubbed, struct tuck_error *err);
 

@@ -94,7 +94,8 @@ static bool note_name(void *arg, const struct tuck_action_id *action,
                       const struct tuck_entry *entry) {
     struct scrubbing *scrubbing = arg;
     (void)action;
-    return tuck_outputs__add(&scrubbing->named, entry->output.bytes, NULL) != NULL;
+    return tuck_outputs__add(&scrubbing->named, entry->output.bytes, NULL) != NULL &&
+           !is_stopped(scrubbing);
 }
 
 static bool has_object(struct scrubbing *scrubbing, const struct tuck_entry *entry) {
@@ -210,7 +211,7 @@ static int scrub_drive(struct scrubbing *scrubbing) {
     int status = tuck_index_flush(parts->index, TUCK_NS_PER_S, err); // what is spooled
     if (status >= 0)
         status = tuck_index_walk(parts->index, note_name, scrubbing, err);
-    if (status == 0 && !scrubbing->named.has_no_memory)
+    if (status == 0 && !scrubbing->named.has_no_memory && !is_stopped(scrubbing))
         status = tuck_object_walk(parts->drive, 0, 255, visit_object, scrubbing, err);
     if (status == 0 && !scrubbing->named.has_no_memory && !is_stopped(scrubbing))
         status = tuck_index_walk(parts->index, visit_entry, scrubbing, err);

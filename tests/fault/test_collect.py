@@ -381,4 +381,22 @@ def eight_helpers_that_write_at_once_stay_within_the_bound(directory):
     aftermath(place, {action_id("0 0"): [body("0 0", size) for size in (400, 4000, 40000)]})
 
 
+@case("P-20")
+def a_verification_that_is_interrupted_says_so(directory):
+    """Not that all is sound: most was not looked at."""
+    need_strace()
+    place = Place(directory)
+    place.fill(model(40, size=3000))
+    interrupt = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=getdents64",
+                 "-e", "inject=getdents64:signal=INT:when=30"]
+    env = traceable()
+    whole = json.loads(place.tuck("verify", "--json", env=env).stdout)
+    assert whole["complete"] and whole["objects"] > 20, whole
+    done = place.tuck("verify", "--json", env=env, prefix=interrupt, check=False)
+    part = json.loads(done.stdout)
+    assert done.returncode == 1 and not part["complete"] and part["objects"] < whole["objects"], (done.returncode, part)
+    done = place.tuck("verify", env=env, prefix=interrupt, check=False)
+    assert done.returncode == 1 and b"interrupted" in done.stdout, done
+
+
 run(__name__)
