@@ -351,7 +351,7 @@ int verb_over(struct engine *engine, const struct statement *statement) {
 // read-on: to the end of input, and answer nothing
 int verb_read_on(struct engine *engine, const struct statement *statement) {
     (void)statement;
-    (void)bad_await_end(bad_of(engine), UINT64_MAX);
+    bad_read_on(bad_of(engine));
     leave_at_once(0);
 }
 

@@ -10,7 +10,6 @@
 #include <jansson.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <sys/file.h>
 
 #define BUFFER_BYTES 65536U
 #define OBJECT_MAX   (1U << 20)
@@ -448,14 +447,12 @@ int bad_take_body(struct bad *bad) {
 }
 
 // -- the end -------------------------------------------------------------------------------------
-int bad_await_end(struct bad *bad, uint64_t deadline_ns) {
-    for (;;) {
-        int result = bad->input < 0 ? await_input(bad, deadline_ns) : fill(bad, deadline_ns);
-        if (result == BAD_OVER)
-            bad_note(bad, "over");
-        if (result != 0)
-            return result;
-    }
+void bad_read_on(struct bad *bad) {
+    int result;
+    do
+        result = bad->input < 0 ? await_input(bad, UINT64_MAX) : fill(bad, UINT64_MAX);
+    while (result != BAD_OVER);
+    bad_note(bad, "over");
 }
 
 uint64_t bad_client_memory(void) {

@@ -74,9 +74,8 @@ TUCK_CHECKED int bad_take_body(struct bad *bad);
 /** It was answered, in any way, and is not outstanding any more. It lives on, for a second answer. */
 void bad_answered(struct bad *bad, struct asked *asked);
 
-/** Waits until the client has ended the connection, or the deadline; what it still sends is read and
- * not answered. BAD_OVER or BAD_LATER. */
-int bad_await_end(struct bad *bad, uint64_t deadline_ns);
+/** Reads until the client has ended the connection, and answers nothing. */
+void bad_read_on(struct bad *bad);
 
 /** Writes to stdout. Returns false when nobody reads it any more. */
 bool bad_write(struct bad *bad, const void *data, size_t len);

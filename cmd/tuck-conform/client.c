@@ -276,15 +276,9 @@ static void count(struct trial *trial) {
     const char *all = trial->report.data;
     *facts = (struct client_facts){.is_started = has_note(trial, "begin", NULL)};
     for (const char *at = all; (at = next_note(at, "asks", &pid, &rest));) {
-        const char *size = strrchr(rest.data, ' ');
-        bool is_empty = size && strcmp(size, " 0") == 0;
         facts->gets += strncmp(rest.data, "get ", 4) == 0;
+        facts->puts += strncmp(rest.data, "put ", 4) == 0;
         facts->closes += strncmp(rest.data, "close ", 6) == 0;
-        if (strncmp(rest.data, "put ", 4) == 0) {
-            facts->puts++;
-            facts->bodies += !is_empty;
-            facts->empty_puts += is_empty;
-        }
     }
     for (const char *at = all; (at = next_note(at, "bent", &pid, &rest));)
         facts->bent++;

@@ -27,7 +27,7 @@
 /** What a client did in one run. */
 struct client_facts {
     bool is_started; // a helper, that is
-    uint64_t gets, puts, bodies, empty_puts, closes, bent;
+    uint64_t gets, puts, closes, bent;
     double seconds;
 };
 

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 """
 protocol/SPEC.md against the tests and against tuck-conform: every clause names a case that exists, every case that a test
-shows stands in a clause, every clause and every case of helpers is judged by tuck-conform, the clauses are numbered and
-worded as section 1 of it promises, and its example conversation is right.
+shows stands in a clause, every clause and every case is judged by tuck-conform, or is one of those that only a test of
+libtuck can show; the clauses are numbered and worded as section 1 of it promises, its example conversation is right, and
+its table of what the go command does has a row for every misbehaviour and version.
 """
 import base64, glob, hashlib, json, os, re, subprocess, sys
 import tree
 from tap import case, run, skip
+
+sys.path.insert(0, os.path.join(tree.ROOT, "tests", "conform"))
+import go_table  # noqa: E402
 
 SPEC = "protocol/SPEC.md"
 HELPER_CASES = {"H": 12, "F": 24, "G": 23, "P": 23, "O": 10, "C": 16, "X": 14}  # 122 for helpers
@@ -108,6 +112,8 @@ def not_shown(content, by_id, wanted):
 
 # -- tuck-conform ------------------------------------------------------------------------------------------------------
 JUDGED = "cmd/tuck-conform/cases"
+# Properties of a client that no helper can see from its end: tests of libtuck show them, in tests/client.
+LIBRARY = {"CLI-34": "L-35", "CLI-36": "L-37", "CLI-37": "L-38", "CLI-40": "L-41", "CLI-41": "L-42"}
 
 
 def entries(root):
@@ -127,10 +133,11 @@ def misjudged(content, found):
     texts, wrong = dict(clauses(content)), []
     for place, name, level, named in found:
         base = re.sub(r"\.\d+$", "", name)
-        if base not in numbered(HELPER_CASES):
+        if base not in numbered(HELPER_CASES) | numbered(CLIENT_CASES):
             wrong.append(f"{place}: there is no case {base}")
-        unknown = [one for one in named if one not in texts or one.startswith("CLI-")]
-        wrong += [f"{place}: {name} names {one}, which is no clause for helpers" for one in unknown]
+        unknown = [one for one in named if one not in texts or one.startswith("CLI-") != base.startswith("L")]
+        wrong += [f"{place}: {name} names {one}, which is no clause for {'clients' if base.startswith('L') else 'helpers'}"
+                  for one in unknown]
         if unknown or not named:
             continue
         if base not in cases_of(texts[named[0]]):
@@ -143,10 +150,11 @@ def misjudged(content, found):
 def not_judged(content, found):
     """Clauses and cases that tuck-conform does not judge, and clauses with a MUST that it only takes for a SHOULD."""
     shown = {re.sub(r"\.\d+$", "", name) for _, name, _, _ in found}
-    missing = [f"{one}: {JUDGED} has no such case" for one in sorted(numbered(HELPER_CASES) - shown)]
+    every = numbered(HELPER_CASES) | numbered(CLIENT_CASES) - set(LIBRARY.values())
+    missing = [f"{one}: {JUDGED} has no such case" for one in sorted(every - shown)]
     for name, clause in clauses(content):
         levels = {level for _, _, level, named in found if name in named}
-        if name.startswith("CLI-"):
+        if name in LIBRARY:
             continue
         if not levels:
             missing.append(f"{name}: no case in {JUDGED} names this clause")
@@ -261,10 +269,45 @@ def every_client_case_has_a_test(_directory):
 
 
 @case()
-def every_clause_and_every_case_of_helpers_is_judged_by_tuck_conform(_directory):
+def every_clause_and_every_case_is_judged_by_tuck_conform(_directory):
     found = entries(tree.ROOT)
-    assert len(found) >= 122, "no case files found: the lint looks in the wrong place"
+    assert len(found) >= 122 + 44, "no case files found: the lint looks in the wrong place"
     tree.expect_none(not_judged(spec(), found))
+
+
+@case()
+def what_no_judge_can_see_is_a_test_of_libtuck(_directory):
+    by_id, _ = shown(tree.ROOT)
+    for name, one in LIBRARY.items():
+        assert one in cases_of(dict(clauses(spec()))[name]), f"{name} does not name {one}"
+        assert any(where.startswith("tests/client/") for where in by_id.get(one, [])), f"{one} has no test in tests/client"
+
+
+def without_row(content, found):
+    """Misbehaviours without a row for each Go version in the table, and rows of what is none any more."""
+    rows, versions = go_table.rows(content)
+    wanted = {(name, version) for _, name, _, _ in found if name.startswith("L-") for version in versions}
+    there = [(name, version) for name, _, covered, _ in rows for version in covered]
+    return ([] if len(versions) >= 2 else [f"the table has {len(versions)} Go versions: run tests/conform/go_table.py"]) + \
+           [f"{name}: no row for Go {version}" for name, version in sorted(wanted - set(there))] + \
+           [f"{name}: a row for Go {version}, and no such case" for name, version in sorted(set(there) - wanted)] + \
+           [f"{name}: two rows for Go {version}" for name, version in sorted({one for one in there if there.count(one) > 1})]
+
+
+@case()
+def every_misbehaviour_has_what_the_go_command_does(_directory):
+    tree.expect_none(without_row(spec(), entries(tree.ROOT)))
+
+
+@case()
+def a_row_that_is_missing_is_found(_directory):
+    found = [("a.case:1", name, "MUST", ["CLI-1"]) for name in ("L-01", "L-01.2", "L-02")]
+    page = (f"{go_table.BEGIN}\n\nFrom `go build` of a small program, 1.24.13, 1.26.8, each run\n\n| L-01 | `a` | all | builds |\n"
+            f"| L-01.2 | `b` | 1.24 | exit 1, `x` |\n| L-03 | `c` | 1.24, 1.26 | builds |\n| L-02 | `d` | all | builds |\n"
+            f"| L-02 | `d` | 1.26 | builds |\n{go_table.END}\n")
+    tree.expect(without_row(page, found), "L-01.2: no row for Go 1.26", "L-03: a row for Go 1.24", "L-03: a row for Go 1.26",
+                "L-02: two rows for Go 1.26")
+    assert len(without_row("", found)) == 1
 
 
 @case()
@@ -282,12 +325,14 @@ def a_case_that_does_not_fit_the_specification_is_found(directory):
                "case H-02 MUST  too strict\nclause HS-2\nexplain e\n    start\n"
                "case H-03.2 SHOULD  too lenient\nclause HS-3, HS-9\nexplain e\n    start\n"
                "case H-05 SHOULD  elsewhere\nclause HS-2\nexplain e\n    start\n"
-               "case Z-01 SHOULD  nowhere\nclause CLI-1\nexplain e\n    start\n")
+               "case Z-01 SHOULD  nowhere\nclause CLI-1\nexplain e\n    start\n"
+               "case L-01 MUST  a: the other side\nclause HS-1\nexplain e\n    serve\n")
     found = entries(directory)
     tree.expect(misjudged(page, found), "H-02 is a MUST", "HS-9, which is no clause", "HS-2 does not name H-05",
-                "no case Z-01", "CLI-1, which is no clause")
+                "no case Z-01", "CLI-1, which is no clause for helpers", "HS-1, which is no clause for clients")
     missing = not_judged(page, found)
-    assert len(missing) == 122 - 4 + 2, missing
+    assert len(missing) == 122 - 4 + 44 - 1 - len(LIBRARY) + 3, len(missing)
+    assert any("CLI-1: has a MUST" in text for text in missing)
     assert any("HS-4: no case" in text for text in missing) and any("HS-3: has a MUST" in text for text in missing), missing
 
 
