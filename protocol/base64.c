@@ -61,6 +61,39 @@ __attribute__((target("avx2"))) static size_t decode_wide(const uint8_t *in, siz
     }
     return at;
 }
+
+// The way back, by the same authors: 24 bytes become 32 characters. Returns how many bytes it took, a multiple of 24;
+// it leaves at least four, for each half is loaded with four bytes beyond its twelve.
+__attribute__((target("avx2"))) static size_t encode_wide(const uint8_t *in, size_t len,
+                                                          char *out) {
+#define BOTH(...) _mm256_setr_epi8(__VA_ARGS__, __VA_ARGS__)
+    const __m256i order = BOTH(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10);
+    // What to add to a value for its character: place 13 is for 0 to 25, place 0 for 26 to 51, and each value above has
+    // a place of its own.
+    const __m256i shift =
+        BOTH('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
+             '0' - 52, '0' - 52, '0' - 52, '+' - 62, '/' - 63, 'A', 0, 0);
+#undef BOTH
+    size_t at = 0;
+    for (; len - at >= 28; at += 24, out += 32) {
+        __m256i bytes =
+            _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(const void *)(in + at + 12)),
+                             _mm_loadu_si128((const __m128i *)(const void *)(in + at)));
+        bytes = _mm256_shuffle_epi8(bytes, order);
+        // Each pair of six-bit values is moved into its bytes by a multiplication.
+        __m256i high = _mm256_mulhi_epu16(_mm256_and_si256(bytes, _mm256_set1_epi32(0x0fc0fc00)),
+                                          _mm256_set1_epi32(0x04000040));
+        __m256i low = _mm256_mullo_epi16(_mm256_and_si256(bytes, _mm256_set1_epi32(0x003f03f0)),
+                                         _mm256_set1_epi32(0x01000010));
+        __m256i value = _mm256_or_si256(high, low);
+        __m256i row = _mm256_or_si256(
+            _mm256_subs_epu8(value, _mm256_set1_epi8(51)),
+            _mm256_and_si256(_mm256_cmpgt_epi8(_mm256_set1_epi8(26), value), _mm256_set1_epi8(13)));
+        _mm256_storeu_si256((__m256i *)(void *)out,
+                            _mm256_add_epi8(value, _mm256_shuffle_epi8(shift, row)));
+    }
+    return at;
+}
 #endif
 
 // Whole groups without padding; returns how many characters were good, a multiple of four.
@@ -152,15 +185,32 @@ bool tuck_base64_id(const char *text, size_t len, uint8_t ret_id[TUCK_ID_BYTES])
     return true;
 }
 
-void tuck_base64_write_id(const uint8_t id[TUCK_ID_BYTES], char ret_text[TUCK_BASE64_ID_CHARS]) {
+void tuck_base64_encode(const uint8_t *data, size_t len, char *ret_text) {
     char *out = ret_text;
-    for (int at = 0; at < TUCK_ID_BYTES; at += 3, out += 4) {
-        uint32_t group = (uint32_t)id[at] << 16 | (uint32_t)id[at + 1] << 8;
-        if (at + 2 < TUCK_ID_BYTES)
-            group |= id[at + 2];
+    size_t at = 0;
+#ifdef __x86_64__
+    if (len >= 128 && __builtin_cpu_supports("avx2")) {
+        at = encode_wide(data, len, out);
+        out += at / 3 * 4;
+    }
+#endif
+    for (; len - at >= 3; at += 3, out += 4) {
+        uint32_t group =
+            (uint32_t)data[at] << 16 | (uint32_t)data[at + 1] << 8 | (uint32_t)data[at + 2];
         out[0] = alphabet[group >> 18];
         out[1] = alphabet[group >> 12 & 63];
         out[2] = alphabet[group >> 6 & 63];
-        out[3] = at + 2 < TUCK_ID_BYTES ? alphabet[group & 63] : '=';
+        out[3] = alphabet[group & 63];
     }
+    if (at == len)
+        return;
+    uint32_t group = (uint32_t)data[at] << 16 | (len - at == 2 ? (uint32_t)data[at + 1] << 8 : 0);
+    out[0] = alphabet[group >> 18];
+    out[1] = alphabet[group >> 12 & 63];
+    out[2] = len - at == 2 ? alphabet[group >> 6 & 63] : '=';
+    out[3] = '=';
+}
+
+void tuck_base64_write_id(const uint8_t id[TUCK_ID_BYTES], char ret_text[TUCK_BASE64_ID_CHARS]) {
+    tuck_base64_encode(id, TUCK_ID_BYTES, ret_text);
 }

@@ -3,7 +3,8 @@
  * Strict streaming base64: standard alphabet, padding required, nothing else tolerated, no matter
  * how the text is cut into pieces. Whole blocks go through our own table; ids and the edges of a
  * body through libb64, which skips what it does not know and so only ever sees what was validated
- * before. No allocation, no I/O. Threads: a decoder belongs to one thread at a time.
+ * before. Encoding is the other way about: all at once, or in pieces whose length is a multiple of
+ * three. No allocation, no I/O. Threads: a decoder belongs to one thread at a time.
  */
 #pragma once
 #include "lib/base/error.h"
@@ -34,6 +35,13 @@ TUCK_CHECKED int tuck_base64_add(struct tuck_base64 *decoder, const char *text, 
 static inline bool tuck_base64_is_complete(const struct tuck_base64 *decoder) {
     return decoder->carried == 0;
 }
+
+/** How many characters len bytes become, padding included. */
+#define TUCK_BASE64_CHARS(len) (((len) + 2) / 3 * 4)
+
+/** Writes the TUCK_BASE64_CHARS(len) characters, no terminator. Pieces of a longer body join without
+ * a seam while each but the last has a multiple of three bytes. */
+void tuck_base64_encode(const uint8_t *data, size_t len, char *ret_text);
 
 /** Decodes exactly one id; false if it is not 44 strict characters. */
 TUCK_CHECKED bool tuck_base64_id(const char *text, size_t len, uint8_t ret_id[TUCK_ID_BYTES]);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cmd/tuck-conform/engine.h"
+#include "cmd/tuck-conform/act.h"
 #include "cmd/tuck-conform/clauses.h"
 #include "lib/base/clock.h"
 
@@ -350,68 +351,97 @@ static int verb_never(struct engine *engine, const struct statement *statement) 
     return 0;
 }
 
+// client WORD...: what is said about the client is for its judge
+static int verb_client(struct engine *engine, const struct statement *statement) {
+    (void)engine, (void)statement;
+    return 0;
+}
+
+// Who can do it: the judge of helpers, a helper that misbehaves, or both.
+enum side { ASK = 1, ACT = 2, BOTH = ASK | ACT };
+
 static const struct verb {
     const char *name;
     size_t least, most; // words behind the verb
     bool takes_block;
+    enum side side;
     verb_function *run;
 } verbs[] = {
-    {"for", 3, 999, true, verb_for},
-    {"repeat", 1, 1, true, verb_repeat},
-    {"if", 3, 3, true, verb_if},
-    {"batch", 0, 0, true, verb_batch},
-    {"let", 3, 99, false, verb_let},
-    {"check", 3, 3, false, verb_check},
-    {"note", 1, 20, false, verb_note},
-    {"fail", 1, 1, false, verb_fail},
-    {"skip", 1, 1, false, verb_skip},
-    {"need", 1, 9, false, verb_need},
-    {"place", 1, 1, false, verb_place},
-    {"directory", 1, 1, false, verb_directory},
-    {"forget", 0, 0, false, verb_forget},
-    {"may", 2, 2, false, verb_may},
-    {"never", 1, 9, false, verb_never},
-    {"start", 0, 20, false, verb_start},
-    {"hello", 0, 0, false, verb_hello},
-    {"get", 1, 20, false, verb_get},
-    {"put", 2, 20, false, verb_put},
-    {"close", 0, 9, false, verb_close},
-    {"send", 1, 20, false, verb_send},
-    {"rest", 0, 1, false, verb_rest},
-    {"expect", 1, 20, false, verb_expect},
-    {"nothing", 1, 1, false, verb_nothing},
-    {"eof", 0, 0, false, verb_eof},
-    {"end", 0, 1, false, verb_end},
-    {"wait", 0, 9, false, verb_wait},
-    {"stdout-ends", 0, 2, false, verb_stdout_ends},
-    {"stderr-ends", 0, 2, false, verb_stderr_ends},
-    {"kill", 0, 0, false, verb_kill},
-    {"signal", 1, 2, false, verb_signal},
-    {"read", 0, 0, false, verb_read},
-    {"hangup", 0, 0, false, verb_hangup},
-    {"provoke", 1, 60, false, verb_provoke},
-    {"damage", 2, 2, false, verb_damage},
-    {"remove", 1, 1, false, verb_remove},
-    {"rename", 2, 2, false, verb_rename},
-    {"write", 2, 2, false, verb_write},
-    {"mkdir", 1, 2, false, verb_mkdir},
-    {"link", 2, 2, false, verb_link},
-    {"chmod", 2, 2, false, verb_chmod},
-    {"age", 2, 2, false, verb_age},
-    {"open", 3, 3, false, verb_open},
-    {"unchanged", 1, 1, false, verb_unchanged},
-    {"snapshot", 2, 20, false, verb_snapshot},
-    {"copy-place", 1, 1, false, verb_copy_place},
-    {"mount", 1, 4, false, verb_mount},
-    {"fill-disk", 1, 2, false, verb_fill_disk},
-    {"set-version", 3, 3, false, verb_set_version},
-    {"clear", 0, 0, false, verb_clear},
-    {"fill", 2, 2, false, verb_fill},
-    {"crowd", 2, 4, false, verb_crowd},
-    {"load", 3, 3, false, verb_load},
-    {"quiet", 1, 1, false, verb_quiet},
-    {"stuff", 1, 1, false, verb_stuff},
-    {"flood", 2, 4, false, verb_flood},
+    {"for", 3, 999, true, BOTH, verb_for},
+    {"repeat", 1, 1, true, BOTH, verb_repeat},
+    {"if", 3, 3, true, BOTH, verb_if},
+    {"batch", 0, 0, true, ASK, verb_batch},
+    {"let", 3, 99, false, BOTH, verb_let},
+    {"check", 3, 3, false, BOTH, verb_check},
+    {"note", 1, 20, false, ASK, verb_note},
+    {"fail", 1, 1, false, BOTH, verb_fail},
+    {"skip", 1, 1, false, ASK, verb_skip},
+    {"need", 1, 9, false, BOTH, verb_need},
+    {"place", 1, 1, false, ASK, verb_place},
+    {"directory", 1, 1, false, ASK, verb_directory},
+    {"forget", 0, 0, false, ASK, verb_forget},
+    {"may", 2, 2, false, ASK, verb_may},
+    {"never", 1, 9, false, ASK, verb_never},
+    {"start", 0, 20, false, ASK, verb_start},
+    {"hello", 0, 0, false, ASK, verb_hello},
+    {"get", 1, 20, false, ASK, verb_get},
+    {"put", 2, 20, false, ASK, verb_put},
+    {"close", 0, 9, false, ASK, verb_close},
+    {"send", 1, 20, false, ASK, verb_send},
+    {"rest", 0, 1, false, ASK, verb_rest},
+    {"expect", 1, 20, false, ASK, verb_expect},
+    {"nothing", 1, 1, false, ASK, verb_nothing},
+    {"eof", 0, 0, false, ASK, verb_eof},
+    {"end", 0, 1, false, ASK, verb_end},
+    {"wait", 0, 9, false, ASK, verb_wait},
+    {"stdout-ends", 0, 2, false, ASK, verb_stdout_ends},
+    {"stderr-ends", 0, 2, false, ASK, verb_stderr_ends},
+    {"kill", 0, 0, false, ASK, verb_kill},
+    {"signal", 1, 2, false, ASK, verb_signal},
+    {"read", 0, 0, false, ASK, verb_read},
+    {"hangup", 0, 0, false, ASK, verb_hangup},
+    {"provoke", 1, 60, false, ASK, verb_provoke},
+    {"damage", 2, 2, false, BOTH, verb_damage},
+    {"remove", 1, 1, false, BOTH, verb_remove},
+    {"rename", 2, 2, false, BOTH, verb_rename},
+    {"write", 2, 2, false, BOTH, verb_write},
+    {"mkdir", 1, 2, false, BOTH, verb_mkdir},
+    {"link", 2, 2, false, BOTH, verb_link},
+    {"chmod", 2, 2, false, BOTH, verb_chmod},
+    {"age", 2, 2, false, BOTH, verb_age},
+    {"open", 3, 3, false, ASK, verb_open},
+    {"unchanged", 1, 1, false, ASK, verb_unchanged},
+    {"snapshot", 2, 20, false, ASK, verb_snapshot},
+    {"copy-place", 1, 1, false, ASK, verb_copy_place},
+    {"mount", 1, 4, false, ASK, verb_mount},
+    {"fill-disk", 1, 2, false, ASK, verb_fill_disk},
+    {"set-version", 3, 3, false, ASK, verb_set_version},
+    {"clear", 0, 0, false, ASK, verb_clear},
+    {"fill", 2, 2, false, ASK, verb_fill},
+    {"crowd", 2, 4, false, ASK, verb_crowd},
+    {"load", 3, 3, false, ASK, verb_load},
+    {"quiet", 1, 1, false, ASK, verb_quiet},
+    {"stuff", 1, 1, false, ASK, verb_stuff},
+    {"flood", 2, 4, false, ASK, verb_flood},
+    {"client", 1, 9, false, ACT, verb_client},
+    {"announce", 0, 9, false, ACT, verb_announce},
+    {"say", 1, 20, false, ACT, verb_say},
+    {"await", 1, 2, false, ACT, verb_await},
+    {"answer", 0, 9, false, ACT, verb_answer},
+    {"bend", 1, 9, false, ACT, verb_bend},
+    {"serve", 0, 1, false, ACT, verb_serve},
+    {"over", 0, 1, false, ACT, verb_over},
+    {"hang", 0, 0, false, ACT, verb_hang},
+    {"read-on", 0, 0, false, ACT, verb_read_on},
+    {"exit", 1, 1, false, ACT, verb_exit},
+    {"die", 1, 1, false, ACT, verb_die},
+    {"shut", 1, 1, false, ACT, verb_shut},
+    {"pour", 3, 3, false, ACT, verb_pour},
+    {"swell", 3, 3, false, ACT, verb_swell},
+    {"trickle", 0, 0, false, ACT, verb_trickle},
+    {"leave-child", 0, 0, false, ACT, verb_leave_child},
+    {"descriptors", 0, 0, false, ACT, verb_descriptors},
+    {"arguments", 0, 20, false, ACT, verb_arguments},
 };
 
 static const struct verb *find_verb(const char *name) {
@@ -457,6 +487,9 @@ static int run_statement(struct engine *engine, const struct statement *statemen
     engine->helper_name = statement->helper ? word_string(engine, statement->helper) : NULL;
     if (!verb)
         return run_define(engine, statement);
+    if (!(verb->side & (engine->act ? ACT : ASK)))
+        script_error(engine, "'%s' is for cases about %s", verb->name,
+                     engine->act ? "helpers" : "clients");
     size_t words = statement->word_count - 1;
     if (words < verb->least || words > verb->most)
         script_error(engine, "'%s' takes %zu to %zu words", verb->name, verb->least, verb->most);
@@ -534,6 +567,19 @@ struct engine engine_begin(const struct setup *setup, const struct script_case *
     };
 }
 
+struct engine *engine_act(const struct setup *setup, const struct script_case *one,
+                          const char *directory, struct act *act) {
+    struct engine *engine = need_alloc(sizeof(*engine));
+    *engine = engine_begin(setup, one, directory);
+    engine->act = act;
+    engine->places = engine->place = place_at(directory);
+    return engine;
+}
+
+int engine_play(struct engine *engine, const struct script_case *one) {
+    return run_block(engine, one->body);
+}
+
 static bool has_spoken(void *arg) {
     const struct helper *helper = arg;
     return helper->has_hello || helper->breach || helper->stdout_raw.len || helper->is_stdout_over;
@@ -587,4 +633,5 @@ void result_free(struct result *result) {
     buf_free(&result->why);
     buf_free(&result->diagnostic);
     buf_free(&result->notes);
+    buf_free(&result->facts);
 }

@@ -3,7 +3,8 @@
  * Engine: runs one case. This header is shared by the parts of the engine: engine.c (flow, names,
  * the end of a case), expr.c (what words mean), start.c (the life of a helper), talk.c (requests),
  * provoke.c (what no client sends), judge.c (what an answer is worth), files.c (what happens to
- * files behind a helper's back) and load.c (many requests, many helpers).
+ * files behind a helper's back), load.c (many requests, many helpers), and, for cases about clients,
+ * act.c (the helper that misbehaves).
  *
  * A verb returns 0, or ENGINE_STOP when the case is decided: it failed, or cannot be judged here.
  * One worker process runs one case, so nothing is shared and most memory lives as long as the case.
@@ -31,6 +32,10 @@ struct setup {
     double scale; // of time limits
     bool is_long;
     bool has_directory; // {dir} is told to the helper, by command, --env or profile
+    // For cases about clients, whose command it is that stands above.
+    const char *self;                 // this program
+    const char *cases;                // the directory of --cases, absolute, or NULL
+    const struct client_usual *usual; // what the client does with a helper that is right
 };
 
 enum verdict { VERDICT_PASS, VERDICT_FAIL, VERDICT_NOT_JUDGED };
@@ -42,6 +47,7 @@ struct result {
     struct buf why;        // one line
     struct buf diagnostic; // more lines: where, and what was said last
     struct buf notes;      // of the case
+    struct buf facts;      // of a client's run, as JSON
 };
 
 struct variable {
@@ -95,6 +101,7 @@ struct engine {
     uint64_t patience_ns;
     uint64_t fastest_hello_ns;
     int64_t next_id;
+    struct act *act; // set in a helper that plays a case about clients
     struct result result;
 };
 
@@ -109,6 +116,13 @@ struct engine engine_begin(const struct setup *setup, const struct script_case *
 void engine_run(const struct setup *setup, const struct script_case *one, const char *scratch,
                 struct result *ret_result);
 void result_free(struct result *result);
+
+/** An engine for the statements of a case about clients, in the helper that plays it. */
+struct engine *engine_act(const struct setup *setup, const struct script_case *one,
+                          const char *directory, struct act *act);
+
+/** Runs them. 0 or ENGINE_STOP. */
+int engine_play(struct engine *engine, const struct script_case *one);
 
 enum probe {
     PROBE_RUNS,    // it said something, good or bad

@@ -399,6 +399,17 @@ static struct value call_fastest(struct engine *engine, const struct word *words
     return from_number(engine, (int64_t)engine->fastest_hello_ns);
 }
 
+// N + 2^64, in digits: what becomes N where arithmetic wraps
+static struct value call_big(struct engine *engine, const struct word *words, size_t count) {
+    (void)count;
+    const uint64_t billion = 1000000000, high = 18446744073, low = 709551616;
+    uint64_t sum = low + (uint64_t)word_number(engine, &words[0]);
+    struct buf text = {0};
+    buf_format(&text, "%llu%09llu", (unsigned long long)(high + sum / billion),
+               (unsigned long long)(sum % billion));
+    return from_buf(engine, &text);
+}
+
 // -- files ---------------------------------------------------------------------------------------
 static bool look_at(struct engine *engine, const struct word *word, struct stat *ret_status) {
     return lstat(word_string(engine, word), ret_status) == 0;
@@ -543,6 +554,7 @@ static const struct {
     {"mul", 2, 2, false, call_mul},
     {"div", 2, 2, false, call_div},
     {"mod", 2, 2, false, call_mod},
+    {"big", 1, 1, false, call_big},
     {"words", 1, 20, true, call_words},
     {"permutations", 1, 6, true, call_permutations},
     {"files", 1, 1, true, call_files},

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * tuck-conform: judges any GOCACHEPROG helper, case by case.
+ * tuck-conform: judges any GOCACHEPROG helper, and any client of one, case by case.
  *
  * A map: main.c has the options; script.c reads the cases (cases/, compiled in); run.c runs each in
  * a process of its own; engine.c and its parts (engine.h) execute the statements of one case;
  * helper.c drives the processes that are judged and watches what holds for every conversation;
- * judge.c decides what an answer is worth; report.c tells. trace.c, plan.c and replay.c play what was
- * recorded. Nothing here is shared with tuck's
- * server: what judges must not have the same mistakes.
+ * judge.c decides what an answer is worth; report.c tells. For the other side client.c runs the
+ * client that is judged, and act.c is the helper that the client then starts: this program again,
+ * playing the case on top of bad.c. trace.c, plan.c and replay.c play what was recorded. Nothing here
+ * is shared with tuck's server or libtuck: what judges must not have the same mistakes.
  */
+#include "cmd/tuck-conform/act.h"
 #include "cmd/tuck-conform/clauses.h"
 #include "cmd/tuck-conform/replay.h"
 #include "cmd/tuck-conform/report.h"
@@ -24,16 +26,16 @@ enum {
     EXIT_CONFORMS = 0,
     EXIT_FAILS = 1,
     EXIT_USAGE = 2,
-    EXIT_NO_HELPER = 3,
+    EXIT_NO_HELPER = 3, // or client
 };
 
 struct options {
-    const char *filter, *explain, *json, *cases, *profile;
+    const char *filter, *explain, *json, *cases, *profile, *misbehave, *directory;
     char **environment;
     size_t environment_count;
     size_t jobs;
     double scale;
-    bool is_list, is_long, is_paced;
+    bool is_list, is_long, is_client, is_paced;
     bool is_about_cases; // an option was given that only judging has
 };
 
@@ -51,9 +53,13 @@ static void print_help(void) {
     fputs(
         "tuck-conform - judge a GOCACHEPROG helper\n\n"
         "  tuck-conform [OPTION...] -- HELPER [ARGUMENT...]\n"
+        "  tuck-conform --client [OPTION...] -- CLIENT [ARGUMENT...]\n"
         "  tuck-conform replay [OPTION...] TRACE -- HELPER [ARGUMENT...]\n"
-        "  tuck-conform --list | --explain=CASE\n\n"
-        "In ARGUMENT, {dir} stands for a fresh directory, another one for each case.\n\n"
+        "  tuck-conform [--client] --list | --explain=CASE\n"
+        "  GOCACHEPROG='tuck-conform --misbehave=NAME' CLIENT...\n\n"
+        "In a helper's ARGUMENT, {dir} stands for a fresh directory, another one for each case. A\n"
+        "client is judged by how it takes a helper that misbehaves, to which GOCACHEPROG "
+        "points.\n\n"
         "  --profile=NAME         what the helper does not tell itself: tuck, go-cacher,\n"
         "                         cigocacher, or a file\n"
         "  --env NAME=VALUE       set for the helper; {dir} as above\n"
@@ -68,12 +74,16 @@ static void print_help(void) {
         "  --explain=CASE         what a case asks, and what the go command does if it fails\n"
         "  --cases=DIR            the cases of this directory (*.case) in place of the built-in "
         "ones\n"
+        "  --client               judge a client: a go command, or what does without one\n"
+        "  --misbehave=NAME       be the helper of this case about clients; none: one that is "
+        "right\n"
+        "  --dir=DIR              where that one keeps what it is given\n"
         "  --help, --version\n\n"
         "replay plays a conversation that was recorded, and compares. It takes --profile, --env,\n"
         "--timeout-scale, --json, and\n"
         "  --pace                 at the recorded pace, not as fast as the helper answers\n\n"
         "Prints TAP and, at the end, a table. Exit status: 0 every MUST passes, 1 not so, 2 wrong\n"
-        "usage, 3 the helper cannot be started. manual: man tuck-conform\n\n"
+        "usage, 3 the helper or client cannot be started. manual: man tuck-conform\n\n"
         "example: tuck-conform --profile=go-cacher -- go-cacher\n",
         stdout);
 }
@@ -88,20 +98,30 @@ static bool take_number(const char *text, double least, double most, double *ret
 // Returns -1 to go on, or an exit status.
 static int take_options(int argc, char **argv, struct options *options) {
     static const struct option names[] = {
-        {"filter", required_argument, NULL, 'f'},  {"jobs", required_argument, NULL, 'j'},
-        {"profile", required_argument, NULL, 'p'}, {"env", required_argument, NULL, 'e'},
-        {"json", required_argument, NULL, 'o'},    {"explain", required_argument, NULL, 'x'},
-        {"cases", required_argument, NULL, 'c'},   {"timeout-scale", required_argument, NULL, 't'},
-        {"list", no_argument, NULL, 'l'},          {"long", no_argument, NULL, 'L'},
-        {"pace", no_argument, NULL, 'P'},          {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},       {0},
+        {"filter", required_argument, NULL, 'f'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"profile", required_argument, NULL, 'p'},
+        {"env", required_argument, NULL, 'e'},
+        {"json", required_argument, NULL, 'o'},
+        {"explain", required_argument, NULL, 'x'},
+        {"cases", required_argument, NULL, 'c'},
+        {"timeout-scale", required_argument, NULL, 't'},
+        {"misbehave", required_argument, NULL, 'm'},
+        {"dir", required_argument, NULL, 'd'},
+        {"client", no_argument, NULL, 'C'},
+        {"list", no_argument, NULL, 'l'},
+        {"pace", no_argument, NULL, 'P'},
+        {"long", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {0},
     };
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     *options = (struct options){.jobs = processors > 0 ? (size_t)processors : 1, .scale = 1};
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, "+", names, NULL)) != -1;) {
         double number = 0;
-        options->is_about_cases = options->is_about_cases || strchr("fjxclL", option);
+        options->is_about_cases = options->is_about_cases || strchr("fjxclLCmd", option);
         switch (option) {
         case 'f':
             options->filter = optarg;
@@ -117,6 +137,15 @@ static int take_options(int argc, char **argv, struct options *options) {
             break;
         case 'c':
             options->cases = optarg;
+            break;
+        case 'm':
+            options->misbehave = optarg;
+            break;
+        case 'd':
+            options->directory = optarg;
+            break;
+        case 'C':
+            options->is_client = true;
             break;
         case 'l':
             options->is_list = true;
@@ -256,12 +285,13 @@ static bool is_chosen(const struct script *script, const struct script_case *one
     return !filter;
 }
 
-static size_t choose(const struct script *script, const char *filter,
+static size_t choose(const struct script *script, const char *filter, bool is_client,
                      struct outcome **ret_outcomes) {
     size_t count = 0;
     *ret_outcomes = need_alloc(script->case_count * sizeof(**ret_outcomes));
     for (size_t i = 0; i < script->case_count; i++)
-        if (is_chosen(script, &script->cases[i], filter))
+        if (script_is_about_clients(&script->cases[i]) == is_client &&
+            is_chosen(script, &script->cases[i], filter))
             (*ret_outcomes)[count++].one = &script->cases[i];
     return count;
 }
@@ -328,36 +358,20 @@ static char *make_scratch(void) {
     return whole;
 }
 
-// Without a handshake only that can be judged.
-static void leave_only_handshakes(struct outcome *outcomes, size_t *count) {
+// Of what would fail for one reason only that is judged.
+static void leave_only(const char *ids, struct outcome *outcomes, size_t *count) {
     size_t kept = 0;
-    for (size_t i = 0; i < *count; i++) {
-        const char *id = outcomes[i].one->id;
-        if (strcmp(id, "H-01") == 0 || strcmp(id, "H-02") == 0)
+    for (size_t i = 0; i < *count; i++)
+        if (strstr(ids, outcomes[i].one->id) && !strchr(outcomes[i].one->id, '.'))
             outcomes[kept++] = outcomes[i];
-    }
     if (kept > 0)
         *count = kept;
 }
 
-static int judge(struct run *run, const struct options *options) {
-    struct buf why = {0};
+static int judge_all(struct run *run, const struct options *options) {
     struct tuck_error err = {0};
     uint64_t began_ns = tuck_clock_mono_ns();
     int status = EXIT_CONFORMS;
-    enum probe probe = probe_helper(run->setup, run->scratch, &why);
-    if (probe == PROBE_NOT_RUN || probe == PROBE_GAVE_UP) {
-        fprintf(stderr, "tuck-conform: the helper cannot be started: %s\n",
-                why.data ? why.data : "?");
-        buf_free(&why);
-        return EXIT_NO_HELPER;
-    }
-    buf_free(&why);
-    if (probe == PROBE_SILENT) {
-        fputs("tuck-conform: the helper runs and says nothing; only its handshake is judged\n",
-              stderr);
-        leave_only_handshakes(run->outcomes, &run->count);
-    }
     report_plan(run->count);
     bool is_whole = run_cases(run);
     double seconds = (double)(tuck_clock_mono_ns() - began_ns) / 1e9;
@@ -370,6 +384,64 @@ static int judge(struct run *run, const struct options *options) {
         status = EXIT_USAGE;
     }
     return status;
+}
+
+static int judge_client(struct run *run, struct setup *setup, const struct options *options) {
+    static struct client_usual usual;
+    struct buf why = {0};
+    if (!probe_client(setup, run->scratch, &usual, &why)) {
+        fprintf(stderr, "tuck-conform: the client cannot be judged: %s\n",
+                why.data ? why.data : "?");
+        buf_free(&why);
+        return EXIT_NO_HELPER;
+    }
+    if (usual.is_broken) {
+        fputs("tuck-conform: the client breaks what holds for every conversation; only L-40 is "
+              "judged\n",
+              stderr);
+        leave_only("L-40", run->outcomes, &run->count);
+    }
+    setup->usual = &usual;
+    return judge_all(run, options);
+}
+
+static int judge_helper(struct run *run, const struct options *options) {
+    struct buf why = {0};
+    enum probe probe = probe_helper(run->setup, run->scratch, &why);
+    if (probe == PROBE_NOT_RUN || probe == PROBE_GAVE_UP) {
+        fprintf(stderr, "tuck-conform: the helper cannot be started: %s\n",
+                why.data ? why.data : "?");
+        buf_free(&why);
+        return EXIT_NO_HELPER;
+    }
+    buf_free(&why);
+    if (probe == PROBE_SILENT) {
+        fputs("tuck-conform: the helper runs and says nothing; only its handshake is judged\n",
+              stderr);
+        leave_only("H-01 H-02", run->outcomes, &run->count);
+    }
+    return judge_all(run, options);
+}
+
+// -- the other side ------------------------------------------------------------------------------
+// Where outputs stay that a client has put: it reads them after this process has gone.
+static char *kept_directory(void) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct buf path = {0};
+    if (cache && cache[0] == '/')
+        buf_format(&path, "%s/tuck-conform", cache);
+    else
+        buf_format(&path, "%s/.cache/tuck-conform", home && *home ? home : "");
+    return path.data;
+}
+
+static int misbehave(const struct setup *setup, const struct options *options, char **words) {
+    bool is_right = strcmp(options->misbehave, "none") == 0;
+    const struct script_case *one = is_right ? NULL : act_find(setup->script, options->misbehave);
+    if (!one && !is_right)
+        return usage("there is no misbehaviour '%s'; --client --list shows all",
+                     options->misbehave);
+    act_run(setup, one, options->directory ? options->directory : kept_directory(), words);
 }
 
 static int explain(const struct script *script, const char *id) {
@@ -385,24 +457,31 @@ static int explain(const struct script *script, const char *id) {
     return found ? EXIT_CONFORMS : usage("there is no case '%s'; --list shows all", id);
 }
 
-// The helper's command, and all that is said of it. Returns -1 to go on, or an exit status.
-static int take_helper(struct setup *setup, const struct options *options, int count,
-                       char **command) {
+static struct setup setup_of(const struct options *options, const struct profile *profile,
+                             const struct script *script) {
+    return (struct setup){.environment = options->environment,
+                          .environment_count = options->environment_count,
+                          .profile = profile,
+                          .script = script,
+                          .scale = options->scale,
+                          .is_long = options->is_long};
+}
+
+// What is judged. Returns -1 to go on, or an exit status.
+static int take_command(struct setup *setup, const struct options *options, int count,
+                        char **command) {
+    const char *what = options->is_client ? "client" : "helper";
     if (count <= 0)
-        return usage("which helper? its command stands behind --");
+        return usage("which %s? its command stands behind --", what);
     char *program = find_program(command[0]);
     if (!program) {
-        fprintf(stderr, "tuck-conform: the helper cannot be started: there is no program '%s'\n",
+        fprintf(stderr, "tuck-conform: the %s cannot be started: there is no program '%s'\n", what,
                 command[0]);
         return EXIT_NO_HELPER;
     }
     command[0] = program;
     setup->command = command;
     setup->command_count = (size_t)count;
-    setup->environment = options->environment;
-    setup->environment_count = options->environment_count;
-    setup->scale = options->scale;
-    setup->is_long = options->is_long;
     setup->has_directory = has_directory(setup);
     return -1;
 }
@@ -424,12 +503,12 @@ static int run_replay(int argc, char **argv) {
     const char *path = argv[optind++];
     if (optind >= argc || strcmp(argv[optind++], "--") != 0)
         return usage("one trace, then -- and the helper's command");
-    struct setup setup = {.profile = &profile};
+    struct setup setup = setup_of(&options, &profile, NULL);
     if (options.profile && profile_read(&profile, options.profile, &err) < 0) {
         fprintf(stderr, "tuck-conform: %s\n", err.text);
         return EXIT_USAGE;
     }
-    status = take_helper(&setup, &options, argc - optind, argv + optind);
+    status = take_command(&setup, &options, argc - optind, argv + optind);
     if (status >= 0)
         return status;
     if (trace_read(&trace, path, &err) < 0) {
@@ -474,9 +553,13 @@ static int run_program(int argc, char **argv) {
     }
     if (options.explain)
         return explain(&script, options.explain);
+    static struct setup setup;
+    setup = setup_of(&options, &profile, &script);
+    if (options.misbehave)
+        return misbehave(&setup, &options, argv + optind);
     static struct run run;
     run = (struct run){.report = report_one, .jobs = options.jobs};
-    run.count = choose(&script, options.filter, &run.outcomes);
+    run.count = choose(&script, options.filter, options.is_client, &run.outcomes);
     if (run.count == 0)
         return usage("no case fits '%s'", options.filter);
     if (options.is_list) {
@@ -484,13 +567,17 @@ static int run_program(int argc, char **argv) {
             report_list(run.outcomes[i].one);
         return EXIT_CONFORMS;
     }
-    struct setup setup = {.profile = &profile, .script = &script};
-    status = take_helper(&setup, &options, argc - optind, argv + optind);
+    status = take_command(&setup, &options, argc - optind, argv + optind);
     if (status >= 0)
         return status;
+    setup.self = realpath("/proc/self/exe", NULL);
+    setup.cases = options.cases ? absolute(options.cases) : NULL;
+    if (!setup.self)
+        conform_die("cannot find out the path of this program: %s", strerror(errno));
     run.setup = &setup;
     run.scratch = make_scratch();
-    status = judge(&run, &options);
+    status =
+        options.is_client ? judge_client(&run, &setup, &options) : judge_helper(&run, &options);
     remove_tree(run.scratch);
     return status;
 }

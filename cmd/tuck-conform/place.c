@@ -32,6 +32,15 @@ struct place *place_new(const char *scratch, const char *name) {
     return place;
 }
 
+struct place *place_at(const char *directory) {
+    struct place *place = need_alloc(sizeof(*place));
+    char **const all[] = {&place->name, &place->base, &place->dir,  &place->gocache,
+                          &place->home, &place->tmp,  &place->work, &place->outside};
+    for (size_t i = 0; i < TUCK_ARRAY_LEN(all); i++)
+        *all[i] = need_strndup(directory, strlen(directory));
+    return place;
+}
+
 void place_free(struct place *place) {
     for (size_t i = 0; i < place->known_count; i++) {
         for (size_t j = 0; j < place->known[i].body_count; j++)

@@ -28,6 +28,9 @@ struct place {
 
 /** Makes the directories below `scratch`/`name`. The name may have any bytes but NUL and slash. */
 struct place *place_new(const char *scratch, const char *name);
+
+/** A place that is this one directory, which exists, whatever is asked for. */
+struct place *place_at(const char *directory);
 void place_free(struct place *place);
 
 /** Gives everything in the place to the user nobody, when root. */

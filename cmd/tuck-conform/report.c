@@ -166,6 +166,8 @@ static json_t *json_outcome(const struct outcome *outcome) {
     }
     if (result->is_breach && result->clause)
         (void)json_object_set_new(value, "breaks", json_string(result->clause));
+    if (result->facts.len)
+        (void)json_object_set_new(value, "run", json_loads(result->facts.data, 0, NULL));
     return value;
 }
 
@@ -223,7 +225,8 @@ void report_explain(const struct script_case *one) {
         printf("  clause %s of protocol/SPEC.md\n", one->clauses[i]);
         print_wrapped(clause->text, "    ");
     }
-    printf("\n  what the go command does when this fails\n");
+    printf("\n  %s\n", script_is_about_clients(one) ? "why it matters"
+                                                    : "what the go command does when this fails");
     print_wrapped(one->explain, "    ");
     printf("\n  the case: %s, line %d\n", one->file, one->line);
 }

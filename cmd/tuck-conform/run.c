@@ -23,6 +23,13 @@ static void interrupt(int number) {
     is_interrupted = number;
 }
 
+static void catch_interrupts(void) {
+    struct sigaction action = {.sa_handler = interrupt};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGPIPE, &action, NULL); // nobody reads the result any more
+}
+
 // -- directories ---------------------------------------------------------------------------------
 static int open_up(const char *path, const struct stat *status, int kind, struct FTW *where) {
     (void)where;
@@ -61,6 +68,7 @@ static void send_result(int fd, const struct result *result) {
     send_text(fd, &result->why);
     send_text(fd, &result->diagnostic);
     send_text(fd, &result->notes);
+    send_text(fd, &result->facts);
     buf_free(&clause);
 }
 
@@ -87,7 +95,10 @@ static void work(const struct run *run, const struct script_case *one, const cha
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGINT, SIG_IGN); // the one above decides
     (void)umask(022);
-    engine_run(run->setup, one, directory, &result);
+    if (run->setup->usual)
+        client_run(run->setup, one, directory, &result);
+    else
+        engine_run(run->setup, one, directory, &result);
     end_orphans();
     send_result(fd, &result);
     remove_tree(directory);
@@ -129,7 +140,8 @@ static bool take_result(const struct buf *told, struct result *ret_result) {
     ret_result->verdict = (enum verdict)head[0];
     ret_result->is_breach = head[1] != 0;
     if (!take_text(told, &at, &clause) || !take_text(told, &at, &ret_result->why) ||
-        !take_text(told, &at, &ret_result->diagnostic) || !take_text(told, &at, &ret_result->notes))
+        !take_text(told, &at, &ret_result->diagnostic) ||
+        !take_text(told, &at, &ret_result->notes) || !take_text(told, &at, &ret_result->facts))
         return false;
     ret_result->clause = clause.data;
     return true;
@@ -198,6 +210,8 @@ static void serve_jobs(struct run *run, struct job *jobs, bool *is_done) {
     (void)poll(polled, count, 200);
     uint64_t limit_s = run->setup->is_long ? LONG_CASE_S : CASE_S;
     uint64_t limit_ns = (uint64_t)((double)(limit_s * TUCK_NS_PER_S) * run->setup->scale);
+    if (run->setup->usual) // a client's own limit is its judge's business
+        limit_ns += run->setup->usual->cold_limit_ns;
     for (nfds_t i = 0; i < count; i++) {
         const char *why = NULL;
         bool is_over = polled[i].revents && hear(owner[i]);
@@ -216,11 +230,8 @@ bool run_cases(struct run *run) {
     struct job jobs[JOBS_MAX] = {0};
     bool *is_done = need_alloc(run->count * sizeof(*is_done));
     size_t next = 0, reported = 0;
-    struct sigaction action = {.sa_handler = interrupt};
     run->jobs = run->jobs < 1 ? 1 : run->jobs > JOBS_MAX ? JOBS_MAX : run->jobs;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGPIPE, &action, NULL); // nobody reads the result any more
+    catch_interrupts();
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     while (reported < run->count && !is_interrupted && !run->is_broken) {
         for (size_t i = 0; i < run->jobs && next < run->count; i++)
@@ -266,4 +277,54 @@ enum probe probe_helper(const struct setup *setup, const char *scratch, struct b
     remove_tree(directory.data);
     buf_free(&directory);
     return WIFEXITED(status) ? (enum probe)WEXITSTATUS(status) : PROBE_NOT_RUN;
+}
+
+bool probe_client(const struct setup *setup, const char *scratch, struct client_usual *ret_usual,
+                  struct buf *ret_why) {
+    int ends[2], status = 0;
+    struct buf directory = {0};
+    char block[1024];
+    buf_format(&directory, "%s/usual", scratch);
+    if (mkdir(directory.data, 0755) < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        conform_die("cannot make the directory '%s': %s", directory.data, strerror(errno));
+    catch_interrupts();
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct buf told = {0};
+        struct client_usual usual;
+        (void)signal(SIGINT, SIG_IGN); // the one above decides
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+        bool is_usual = client_probe(setup, directory.data, &usual, &told);
+        end_orphans();
+        if (is_usual)
+            (void)!tuck_write_all(ends[1], &usual, sizeof(usual), NULL);
+        else
+            (void)!tuck_write_all(ends[1], told.data, told.len, NULL);
+        leave_at_once(is_usual ? 0 : 1);
+    }
+    (void)close(ends[1]);
+    struct buf told = {0};
+    // A client may take minutes, and an interrupt come at any time.
+    for (ssize_t got = 1; !is_interrupted && got > 0;) {
+        struct pollfd polled = {.fd = ends[0], .events = POLLIN};
+        if (poll(&polled, 1, 200) > 0 && (got = read(ends[0], block, sizeof(block))) > 0)
+            buf_add(&told, block, (size_t)got);
+    }
+    (void)close(ends[0]);
+    if (is_interrupted)
+        (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, &status, 0);
+    end_orphans();
+    if (is_interrupted)
+        buf_text(ret_why, "interrupted");
+    bool is_usual = status == 0 && told.len == sizeof(*ret_usual);
+    if (is_usual)
+        memcpy(ret_usual, told.data, sizeof(*ret_usual));
+    else if (told.len)
+        buf_add(ret_why, told.data, told.len);
+    ret_usual->directory = directory.data;
+    buf_free(&told);
+    return is_usual;
 }

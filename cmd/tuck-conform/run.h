@@ -4,7 +4,7 @@
  * nothing with it, and what helpers leave running is found and ended with it.
  */
 #pragma once
-#include "cmd/tuck-conform/engine.h"
+#include "cmd/tuck-conform/client.h"
 
 struct outcome {
     const struct script_case *one;
@@ -31,6 +31,10 @@ enum probe probe_helper(const struct setup *setup, const char *scratch, struct b
 
 /** Ends what helpers of this process started and left behind, for one that has become its parent. */
 void end_orphans(void);
+
+/** client_probe() in a process of its own; the directory `usual` below scratch stays. */
+TUCK_CHECKED bool probe_client(const struct setup *setup, const char *scratch,
+                               struct client_usual *ret_usual, struct buf *ret_why);
 
 /** Removes a directory with everything in it, whatever its modes. */
 void remove_tree(const char *path);

@@ -474,6 +474,10 @@ int script_parse(struct script *script, const char *file, const char *text, size
     return 0;
 }
 
+bool script_is_about_clients(const struct script_case *one) {
+    return strcmp(one->area, "client") == 0;
+}
+
 // -- after all files -----------------------------------------------------------------------------
 const struct script_list *script_find_list(const struct script *script, const char *name) {
     for (const struct script_list *list = script->lists; list; list = list->next)

@@ -96,5 +96,8 @@ TUCK_CHECKED int script_parse(struct script *script, const char *file, const cha
 TUCK_CHECKED int script_check(const struct script *script, const struct vocabulary *vocabulary,
                               struct tuck_error *err);
 
+/** Cases of the area client are played by a helper; all others ask one. */
+bool script_is_about_clients(const struct script_case *one);
+
 const struct script_list *script_find_list(const struct script *script, const char *name);
 const struct script_define *script_find_define(const struct script *script, const char *name);

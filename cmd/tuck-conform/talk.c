@@ -3,12 +3,9 @@
  * Requests: built as text first, so that a case can cut, hold back or bend any of it; only bodies
  * above a megabyte are streamed.
  */
-#include "cmd/tuck-conform/engine.h"
+#include "cmd/tuck-conform/object.h"
 #include "lib/base/clock.h"
 
-#include <ctype.h>
-
-#define FIELD_MAX    12
 #define STREAM_BLOCK (3U << 18) // bytes of a body that are encoded at once; divisible by 3
 #define TURN_NS      (20 * TUCK_NS_PER_MS / 1000)
 #define READ_NS      (200 * TUCK_NS_PER_MS) // that the helper may take to read a piece
@@ -56,79 +53,24 @@ static int send_pieces(struct engine *engine, struct helper *helper, const char 
 }
 
 // -- building requests ---------------------------------------------------------------------------
-struct field {
-    char *name;
-    struct buf json;
-};
-
 struct building {
-    struct field fields[FIELD_MAX];
-    size_t count;
+    struct object object;
     struct value body;
     bool has_body_line;
-    const char *gap, *end, *names, *order, *output_name;
+    const char *gap, *end, *output_name;
     struct value body_line; // in place of the encoded body
-    bool has_own_body_line, is_pretty, is_plain, is_other_action;
+    bool has_own_body_line, is_plain, is_other_action;
     size_t cut, cut_at, until;
     int64_t id;
 };
 
-static struct field *add_field(struct building *building, const char *name, size_t at) {
-    if (building->count == FIELD_MAX)
-        conform_die("too many fields in one request");
-    memmove(building->fields + at + 1, building->fields + at,
-            (building->count - at) * sizeof(*building->fields));
-    building->count++;
-    building->fields[at] = (struct field){.name = need_strndup(name, strlen(name))};
-    return &building->fields[at];
-}
-
-static void add_id(struct building *building, const char *name, const uint8_t id[TUCK_ID_BYTES]) {
-    struct buf *json = &add_field(building, name, building->count)->json;
-    buf_text(json, "\"");
-    buf_base64(json, id, TUCK_ID_BYTES);
-    buf_text(json, "\"");
-}
-
-static struct field *find_field(struct building *building, const char *name) {
-    for (size_t i = 0; i < building->count; i++)
-        if (strcmp(building->fields[i].name, name) == 0)
-            return &building->fields[i];
-    return NULL;
-}
-
-static void drop_field(struct building *building, struct field *field) {
-    size_t at = (size_t)(field - building->fields);
-    free(field->name);
-    buf_free(&field->json);
-    memmove(field, field + 1, (building->count - at - 1) * sizeof(*field));
-    building->count--;
-}
-
-// A field set, added (+ behind, ^ in front) or dropped (-).
+// A field set, added or dropped: the request is not what the go command would send any more.
 static bool take_field(struct engine *engine, struct building *building, struct value word) {
-    const char *equals = memchr(word.data, '=', word.len);
-    char mark = word.len && strchr("+^-", word.data[0]) ? word.data[0] : 0;
-    const char *from = word.data + (mark ? 1 : 0);
-    size_t len = equals ? (size_t)(equals - from) : word.len - (mark ? 1 : 0);
-    if (len == 0 || !isupper((unsigned char)*from))
+    size_t mark = word.len && (word.data[0] == '+' || word.data[0] == '-') ? 1 : 0;
+    if (!object_take(engine, &building->object, word))
         return false;
-    char *name = need_strndup(from, len);
-    struct field *field = mark == '+' || mark == '^' ? NULL : find_field(building, name);
     building->is_plain = false;
-    if (mark != '^' && strcmp(name, "ActionID") == 0)
-        building->is_other_action = true;
-    if (mark == '-') {
-        if (!field || equals)
-            script_error(engine, "there is no field '%s' to leave out", name);
-        drop_field(building, field);
-    } else {
-        if (!field)
-            field = add_field(building, name, mark == '^' ? 0 : building->count);
-        field->json.len = 0;
-        buf_add(&field->json, equals + 1, word.len - (size_t)(equals + 1 - word.data));
-    }
-    free(name);
+    building->is_other_action |= strncmp(word.data + mark, "ActionID", 8) == 0;
     return true;
 }
 
@@ -137,6 +79,8 @@ static void take_option(struct engine *engine, struct building *building, const 
     if (take_field(engine, building, text))
         return;
     const char *option = word_string(engine, word), *equals = strchr(option, '=');
+    if (object_take_layout(&building->object, option))
+        return;
     const char *value = equals ? equals + 1 : "";
     struct value number_text = value_text(value);
     int64_t number = 0;
@@ -146,14 +90,8 @@ static void take_option(struct engine *engine, struct building *building, const 
         building->gap = value;
     else if (strncmp(option, "end=", 4) == 0)
         building->end = value;
-    else if (strncmp(option, "names=", 6) == 0)
-        building->names = value;
-    else if (strncmp(option, "order=", 6) == 0)
-        building->order = value;
     else if (strncmp(option, "as=", 3) == 0)
         building->output_name = value;
-    else if (strcmp(option, "pretty") == 0)
-        building->is_pretty = true;
     else if (strncmp(option, "body=", 5) == 0) {
         building->body_line = value_bytes(text.data + 5, text.len - 5);
         building->has_own_body_line = true;
@@ -170,54 +108,9 @@ static void take_option(struct engine *engine, struct building *building, const 
         script_error(engine, "a request has no '%s'", option);
 }
 
-static void add_name(struct buf *text, const char *name, const char *how) {
-    for (size_t i = 0; name[i]; i++) {
-        char c = name[i];
-        if (how && (strcmp(how, "lower") == 0 || (strcmp(how, "mixed") == 0 && i % 2 == 0)))
-            c = (char)tolower((unsigned char)c);
-        else if (how)
-            c = (char)toupper((unsigned char)c);
-        buf_add(text, &c, 1);
-    }
-}
-
-static void add_one_field(const struct building *building, const struct field *field,
-                          struct buf *text) {
-    buf_text(text, building->is_pretty ? "\r\n\t\"" : "\"");
-    add_name(text, field->name, building->names);
-    buf_text(text, building->is_pretty ? "\" :\n\n " : "\":");
-    buf_add(text, field->json.data, field->json.len);
-}
-
-static void write_object(struct engine *engine, const struct building *building, struct buf *text) {
-    const char *comma = building->is_pretty ? " ,\n" : ",";
-    buf_text(text, "{");
-    if (building->order) {
-        const char *at = building->order;
-        for (size_t done = 0; *at; done++) {
-            size_t len = strcspn(at, ",");
-            size_t i = 0;
-            while (i < building->count && (strlen(building->fields[i].name) != len ||
-                                           strncmp(building->fields[i].name, at, len) != 0))
-                i++;
-            if (i == building->count)
-                script_error(engine, "there is no field '%.*s' to order", (int)len, at);
-            buf_text(text, done ? comma : "");
-            add_one_field(building, &building->fields[i], text);
-            at += len + (at[len] == ',');
-        }
-    } else {
-        for (size_t i = 0; i < building->count; i++) {
-            buf_text(text, i ? comma : "");
-            add_one_field(building, &building->fields[i], text);
-        }
-    }
-    buf_text(text, building->is_pretty ? "\n}" : "}");
-}
-
 static void write_request(struct engine *engine, const struct building *building,
                           struct buf *ret_text) {
-    write_object(engine, building, ret_text);
+    object_write(engine, &building->object, ret_text);
     buf_text(ret_text, building->gap ? building->gap : "\n\n");
     if (building->has_own_body_line) {
         buf_add(ret_text, building->body_line.data, building->body_line.len);
@@ -234,21 +127,8 @@ static void write_request(struct engine *engine, const struct building *building
 // Body line without its text, for bodies that are streamed.
 static void write_head(struct engine *engine, const struct building *building,
                        struct buf *ret_text) {
-    write_object(engine, building, ret_text);
+    object_write(engine, &building->object, ret_text);
     buf_text(ret_text, "\n\n\"");
-}
-
-static void add_number(struct building *building, const char *name, int64_t number) {
-    buf_format(&add_field(building, name, building->count)->json, "%lld", (long long)number);
-}
-
-static void add_literal(struct building *building, const char *name, const char *json) {
-    buf_text(&add_field(building, name, building->count)->json, json);
-}
-
-static void free_building(struct building *building) {
-    while (building->count)
-        drop_field(building, &building->fields[0]);
 }
 
 // What the engine will expect of the request: the action it means and the body it stores or finds.
@@ -272,32 +152,35 @@ static void begin_building(struct engine *engine, const struct word *words, size
                            int64_t id, struct building *building, uint8_t *action) {
     const char *verb = word_literal(&words[0]);
     *building = (struct building){.id = id, .is_plain = true};
-    add_number(building, "ID", id);
+    object_add_number(&building->object, "ID", id);
     bool is_put = strcmp(verb, "put") == 0, is_close = strcmp(verb, "close") == 0;
-    add_literal(building, "Command", is_put ? "\"put\"" : is_close ? "\"close\"" : "\"get\"");
+    object_add_json(&building->object, "Command",
+                    is_put     ? "\"put\""
+                    : is_close ? "\"close\""
+                               : "\"get\"");
     if (!is_close) {
         struct value name = value_flat(&engine->arena, word_value(engine, &words[1]));
         action_of(name.data, name.len, action);
-        add_id(building, "ActionID", action);
+        object_add_id(&building->object, "ActionID", action);
     }
     if (is_put) {
         uint8_t output[TUCK_ID_BYTES];
         building->body = word_value(engine, &words[2]);
         value_digest(&building->body, output);
-        add_id(building, "OutputID", output);
+        object_add_id(&building->object, "OutputID", output);
         building->has_body_line = value_size(&building->body) > 0;
         if (building->has_body_line)
-            add_number(building, "BodySize", (int64_t)value_size(&building->body));
+            object_add_number(&building->object, "BodySize", (int64_t)value_size(&building->body));
     }
     for (size_t i = is_put ? 3 : is_close ? 1 : 2; i < count; i++)
         take_option(engine, building, &words[i]);
     if (building->output_name) {
-        struct field *field = find_field(building, "OutputID");
+        struct field *field = object_find(&building->object, "OutputID");
         free(field->name);
         field->name = need_strndup(building->output_name, strlen(building->output_name));
     }
     if (building->id != id) {
-        struct field *field = find_field(building, "ID");
+        struct field *field = object_find(&building->object, "ID");
         field->json.len = 0;
         buf_format(&field->json, "%lld", (long long)building->id);
     }
@@ -331,7 +214,7 @@ struct request *build_request(struct engine *engine, struct helper *helper,
     begin_building(engine, words, count, id, &building, action);
     write_request(engine, &building, ret_text);
     struct request *request = ask_for(engine, helper, words, &building, action, false);
-    free_building(&building);
+    object_free(&building.object);
     return request;
 }
 
@@ -447,7 +330,7 @@ static int ask(struct engine *engine, const struct statement *statement, const c
                             helper->requests);
     int result = send_built(engine, helper, &building);
     bool is_partly = building.until != 0 || engine->batch != NULL;
-    free_building(&building);
+    object_free(&building.object);
     if (statement->bind)
         bind(engine, word_string(engine, statement->bind), helper, place);
     if (result != 0)

@@ -9,13 +9,17 @@
 
 #define FLAT_MAX (UINT64_C(512) << 20)
 
+void (*conform_last_words)(const char *text);
+
 void conform_die(const char *format, ...) {
+    char text[1000];
     va_list args;
     va_start(args, format);
-    fputs("tuck-conform: ", stderr);
-    (void)vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    fprintf(stderr, "tuck-conform: %s\n", text);
+    if (conform_last_words)
+        conform_last_words(text);
     leave_at_once(2);
 }
 

@@ -12,6 +12,9 @@
 /** Prints the text as a failure of tuck-conform itself, and ends the process with status 2. */
 __attribute__((noreturn, format(printf, 1, 2), cold)) void conform_die(const char *format, ...);
 
+/** Called by conform_die() with the text, before the end; NULL at first. */
+extern void (*conform_last_words)(const char *text);
+
 /** Ends the process as _exit() does, and without a search for leaks where a sanitizer would make one: what is allocated
  * for the whole life of a worker goes with it. */
 __attribute__((noreturn)) void leave_at_once(int status);

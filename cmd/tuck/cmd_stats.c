@@ -34,10 +34,16 @@ static struct tuck_drive_stats sum_up(const struct tuck_cache_stats *stats) {
     return sum;
 }
 
+static bool is_over(const struct tuck_drive_stats *stats) {
+    return stats->used_bytes > stats->limit_bytes;
+}
+
 static void print_use(const struct tuck_drive_stats *stats) {
     char used[32], limit[32];
     fprintf(stdout, "%s%s of %s", stats->is_counted ? "" : "at least ",
             tuck_show_size(stats->used_bytes, used), tuck_show_size(stats->limit_bytes, limit));
+    if (is_over(stats))
+        fputs(" (over: in use or used within the last hours)", stdout);
 }
 
 static void print_drives(const struct tuck_cache_stats *stats) {
@@ -88,12 +94,12 @@ static json_t *json_of(const struct tuck_drive_stats *stats) {
     for (size_t i = 0; i < TUCK_COUNTER_MAX; i++)
         (void)json_object_set_new(counters, counter_texts[i].name,
                                   json_integer((json_int_t)stats->counters.value[i]));
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "entries",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "entries",
                      (json_int_t)stats->entries, "objects", (json_int_t)stats->objects, "bytes",
                      (json_int_t)stats->bytes, "used_bytes", (json_int_t)stats->used_bytes,
                      "used_objects", (json_int_t)stats->used_objects, "limit_bytes",
-                     (json_int_t)stats->limit_bytes, "counted", stats->is_counted, "counters",
-                     counters);
+                     (json_int_t)stats->limit_bytes, "counted", stats->is_counted, "over",
+                     is_over(stats), "counters", counters);
 }
 
 static int print_json(const struct tuck_cache_stats *stats) {
@@ -136,7 +142,7 @@ int tuck_command_stats(int argc, char **argv) {
     } else if (status == TUCK_EXIT_DONE) {
         print_text(&stats);
     }
-    tuck_cache_close(cache);
+    tuck_command_close(cache); // a drive that came back is news for the next helper
     tuck_settings_fini(&settings);
     return status;
 }

@@ -94,7 +94,10 @@ static const struct {
     [TUCK_EVENT_SET_REFUSED] = {"the drives are not the set that they were",
                                 "those that can serve do; nothing is lost"},
     [TUCK_EVENT_DRIVE_OFFLINE] = {"does without the drive",
-                                  "the build goes on with the others; it is tried again by itself"},
+                                  "the build goes on with the others; it is tried again by itself, "
+                                  "and tuck drive shows all of them"},
+    [TUCK_EVENT_DRIVE_READONLY] = {"writes nothing to the drive",
+                                   "what is on it serves, new outputs go to the others"},
     [TUCK_EVENT_DRIVE_ONLINE] = {"uses the drive again", "what is on it serves again"},
     [TUCK_EVENT_DRIVE_HEALED] = {"took the empty directory for a drive of the set",
                                  "it fills up again; if it should not be empty, look at it"},
@@ -103,18 +106,26 @@ static const struct {
                                    "later, or raise quota"},
 };
 
-void tuck_command_describe(const struct tuck_event *event, char *ret_text, size_t room) {
+static void tell_what(const struct tuck_event *event, char *ret_text, size_t room) {
     bool has_path = event->path, has_reason = event->error && event->error->text[0];
-    (void)snprintf(ret_text, room, "%s%s%s%s%s%s; %s", reports[event->kind].what,
-                   has_path ? " '" : "", has_path ? event->path : "", has_path ? "'" : "",
-                   has_reason ? ": " : "", has_reason ? event->error->text : "",
-                   reports[event->kind].meaning);
+    (void)snprintf(ret_text, room, "%s%s%s%s%s%s", reports[event->kind].what, has_path ? " '" : "",
+                   has_path ? event->path : "", has_path ? "'" : "", has_reason ? ": " : "",
+                   has_reason ? event->error->text : "");
+}
+
+void tuck_command_describe(const struct tuck_event *event, char *ret_text, size_t room) {
+    tell_what(event, ret_text, room);
+    size_t len = strlen(ret_text);
+    (void)snprintf(ret_text + len, room - len, "; %s", reports[event->kind].meaning);
 }
 
 static void emit(struct tuck_event_sink *sink, const struct tuck_event *event) {
     char text[1100];
     (void)sink;
-    tuck_command_describe(event, text, sizeof(text));
+    if (event->kind == TUCK_EVENT_DRIVE_UNUSABLE) // here no build goes on without it
+        tell_what(event, text, sizeof(text));
+    else
+        tuck_command_describe(event, text, sizeof(text));
     tuck_say("%s", text);
 }
 
@@ -173,17 +184,16 @@ void tuck_command_progress(const char *format, ...) {
     static size_t shown;
     char text[200];
     va_list args;
-    uint64_t now_ns = tuck_clock_mono_ns();
-    bool is_end = !format[0];
-    if (!isatty(2) || (is_end ? shown == 0 : now_ns < last_ns + 100 * TUCK_NS_PER_MS))
-        return;
-    last_ns = now_ns;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     size_t len = strlen(text);
+    uint64_t now_ns = tuck_clock_mono_ns();
+    if (!isatty(2) || (len == 0 ? shown == 0 : now_ns < last_ns + 100 * TUCK_NS_PER_MS))
+        return;
+    last_ns = now_ns;
     fprintf(stderr, "\r%s%*s%s", text, (int)(shown > len ? shown - len : 0), "",
-            is_end ? "\r" : "");
+            len == 0 ? "\r" : "");
     shown = len;
     (void)fflush(stderr);
 }

@@ -266,6 +266,12 @@ static void find_gocache(struct tuck_settings *settings) {
         settings->gocache = ask_go();
 }
 
+const char *tuck_settings_gocache(struct tuck_settings *settings) {
+    if (!settings->gocache)
+        settings->gocache = ask_go();
+    return settings->gocache;
+}
+
 static int find_dir(struct tuck_settings *settings, struct tuck_error *err) {
     const char *base = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME");

@@ -54,6 +54,10 @@ TUCK_CHECKED int tuck_settings_complete(struct tuck_settings *settings, struct t
 /** What the settings say of the cache; borrows from them. */
 struct tuck_cache_options tuck_settings_cache(const struct tuck_settings *settings);
 
+/** The go command's own cache directory, of which the go command is asked if nothing else told; NULL
+ * if it cannot tell either. Borrowed. */
+const char *tuck_settings_gocache(struct tuck_settings *settings);
+
 const char *tuck_setting_name(enum tuck_setting setting);
 void tuck_setting_variable(enum tuck_setting setting, char ret_name[static 64]);
 const char *tuck_setting_help(enum tuck_setting setting);

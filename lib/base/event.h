@@ -59,6 +59,7 @@ enum tuck_event_kind {
     TUCK_EVENT_DRIVE_ONLINE,   // and serves again
     TUCK_EVENT_DRIVE_HEALED,   // a blank drive took its place in the set
     TUCK_EVENT_BOUND_EXCEEDED, // what may not be evicted is more than the quota
+    TUCK_EVENT_DRIVE_READONLY, // a drive of several takes no writes: it serves what it has
 };
 
 struct tuck_event {

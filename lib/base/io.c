@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #ifdef __linux__
@@ -182,6 +183,27 @@ int tuck_name_file(int dirfd, const char *temp, int to_dirfd, const char *name) 
     return renameat(dirfd, temp, to_dirfd, name) == 0 ? 0 : -errno;
 }
 
+// The holder needs little time; there is no event to wait for that a dead or stopped one could not
+// withhold. False when the deadline has passed.
+static bool pause_before(uint64_t deadline_ns, int round) {
+    struct timespec pause = {.tv_nsec = round < 10 ? 50000 : 1000000};
+    if (tuck_clock_mono_ns() >= deadline_ns)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    return true;
+}
+
+int tuck_lock_file(int fd, uint64_t deadline_ns) {
+    for (int round = 0;; round++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return -errno;
+        if (!pause_before(deadline_ns, round))
+            return -ETIMEDOUT;
+    }
+}
+
 int tuck_lock_range(int fd, uint64_t offset, uint64_t len, uint64_t deadline_ns) {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = (off_t)len};
@@ -190,12 +212,8 @@ int tuck_lock_range(int fd, uint64_t offset, uint64_t len, uint64_t deadline_ns)
             return 0;
         if (errno != EAGAIN && errno != EACCES && errno != EINTR)
             return -errno;
-        if (tuck_clock_mono_ns() >= deadline_ns)
+        if (!pause_before(deadline_ns, round))
             return -ETIMEDOUT;
-        // The holder needs microseconds; there is no event to wait for that a dead or stopped one
-        // could not withhold.
-        struct timespec pause = {.tv_nsec = round < 10 ? 50000 : 1000000};
-        (void)nanosleep(&pause, NULL);
     }
 }
 

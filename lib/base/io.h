@@ -48,6 +48,10 @@ TUCK_CHECKED int tuck_name_file(int dirfd, const char *temp, int to_dirfd, const
 TUCK_CHECKED int tuck_lock_range(int fd, uint64_t offset, uint64_t len, uint64_t deadline_ns);
 void tuck_unlock_range(int fd, uint64_t offset, uint64_t len);
 
+/** Locks the file or directory as a whole for this open file, polling until the deadline (monotonic
+ * ns). The kernel drops it with the last descriptor of it. 0, -ETIMEDOUT, or -errno. */
+TUCK_CHECKED int tuck_lock_file(int fd, uint64_t deadline_ns);
+
 /** Fills the buffer with random bytes; never fails. */
 void tuck_random(void *ret_data, size_t len);
 

@@ -72,6 +72,7 @@ void tuck_cond_wait(pthread_cond_t *cond, struct tuck_mutex *mutex) {
 int tuck_thread_start(pthread_t *ret_thread, void *(*body)(void *), void *arg) {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); // comes to the thread that caused it, or ends the process: mapping.h
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int status = pthread_create(ret_thread, NULL, body, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -107,22 +107,29 @@ TUCK_CHECKED int tuck_cache_clear(struct tuck_cache *cache, struct tuck_removed 
 
 // --- Importing -----------------------------------------------------------------------------------
 
+struct tuck_imported {
+    uint64_t found;          // entries that the directory has, as far as it was read
+    uint64_t entries, bytes; // taken over
+    uint64_t shared_bytes;   // of these, in blocks that the originals share
+    uint64_t present;        // entries that were there already, as new or newer
+    uint64_t executables;    // left out: the go command keeps them in its built-in cache only
+    uint64_t damaged;        // left out: half-written, not what their name says, or gone
+    uint64_t unreadable;     // left out: files and directories that could not be read
+    uint64_t no_room;        // left out: with them the cache would outgrow its bound,
+    uint64_t no_room_bytes;  // by so much
+    bool is_complete;        // false: stopped or failed; the next import goes on
+};
+
 struct tuck_import {
     const char *dir; // a built-in cache of the go command
-    void (*progress)(void *arg, uint64_t entries, uint64_t bytes); // or NULL
+    void (*progress)(void *arg, const struct tuck_imported *so_far); // or NULL
     void *arg;
     const volatile int *stop; // or NULL
 };
 
-struct tuck_imported {
-    uint64_t entries, bytes;
-    uint64_t present;     // entries that were there already, as new or newer
-    uint64_t executables; // left out: the go command keeps them in its built-in cache only
-    uint64_t damaged;     // left out: their content is not what their name says, or is gone
-    bool is_complete;     // false: stopped; the next import goes on
-};
-
-/** Takes over what is there, and leaves it as it is. Bodies are shared with the originals where the
- * file system can do that. Entries keep their times; those that nobody uses here go first. */
+/** Takes over what is there, newest first, and leaves it as it is. Bodies are shared with the originals
+ * where the file system can do that. Entries keep their times; those that nobody uses here are
+ * evicted first. Stops short of the low watermark of each drive, so that nothing has to go for what
+ * comes. On failure what was taken stays, and *ret_imported says how much that is. */
 TUCK_CHECKED int tuck_cache_import(struct tuck_cache *cache, const struct tuck_import *how,
                                    struct tuck_imported *ret_imported, struct tuck_error *err);

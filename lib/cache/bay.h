@@ -29,6 +29,8 @@ struct bay_parts {
     struct tuck_index *index;
     struct tuck_objects *objects;
     struct bay_parts *retired; // the ones that were open before; see struct bay
+    bool is_slow;              /* atomic: that is why it went offline */
+    bool is_saved;             /* owned by the thread that opens: its entries are in the spool */
 
     struct tuck_mutex lease_lock;
     /* guarded by lease_lock */
@@ -38,26 +40,28 @@ struct bay_parts {
 };
 
 struct bay {
-    size_t number;             /* const */
-    struct bay_parts *parts;   /* atomic: NULL while the drive is offline */
-    struct bay_parts *retired; /* owned by the thread that opens: all that were ever open */
-    uint64_t span_ns;          // how long it was left alone last
-    struct tuck_counters
-        counters;               /* atomic: of this process, since they were added to the drive's */
-    bool is_full;               /* atomic: below the floor of free space, or out of it */
-    uint64_t readonly_until_ns; /* atomic: until then (monotonic) it serves, but takes nothing */
-    unsigned faults;            /* atomic: errors that a look at the drive did not confirm */
+    size_t number;                 /* const */
+    struct bay_parts *parts;       /* atomic: NULL while the drive is offline */
+    struct bay_parts *retired;     /* owned by the thread that opens: all that were ever open */
+    struct tuck_counters counters; /* atomic: of this process, not yet added to the drive's */
+    bool is_full;                  /* atomic: below the floor of free space, or out of it */
+    uint64_t readonly_until_ns;    /* atomic: until then (monotonic) it takes nothing; 0: it does */
+    bool has_told_readonly;        /* atomic */
+    bool is_refused;               /* const after opening: it has no place in the set */
+    unsigned faults;               /* atomic: errors that a look at the drive did not confirm */
+    unsigned slow_count;           /* atomic: operations that took long, */
+    uint64_t slow_since_ns;        /* atomic: since then (monotonic) */
 };
 
 /** The bays of a set, and which of them are left alone for now. */
 struct bays {
     struct tuck_set *set;
-    const char *const *roots; // borrowed
+    const char *roots[TUCK_DRIVES_MAX]; // borrowed, see struct tuck_cache_options
     size_t count;
     struct bay bay[TUCK_DRIVES_MAX];
     enum tuck_durability durability;
     struct tuck_event_sink *sink;
-    struct tuck_table *outages; // drive's number → when it is tried again
+    struct tuck_table *outages; // what failed, and when it is tried again
     char *outages_path;         // where they are kept for the next helper, or NULL
     bool has_new_outages;       /* atomic: they are to be written there */
 };
@@ -76,21 +80,39 @@ static inline struct bay_parts *bay_parts(struct bay *bay) {
  * offline if it is gone. */
 void tuck_bays__fault(struct bays *bays, struct bay *bay, int os);
 
+/** An operation that needs no body of any size took so long. A drive on which that is seconds again
+ * and again goes offline, unless it is the last one. */
+void tuck_bays__took(struct bays *bays, struct bay *bay, uint64_t took_ns);
+
+/** Whether an output can be put there: it is online, and not known to be read-only. */
+bool tuck_bays__takes_puts(struct bays *bays, struct bay *bay);
+
 /** When the next drive is to be tried again (monotonic ns), UINT64_MAX if none is offline. */
 uint64_t tuck_bays__next_try_ns(struct bays *bays);
 
 /** Tries those whose time has come. Blocks on their drives. */
 void tuck_bays__try_again(struct bays *bays);
 
-/** Leaves word of outages for the next helper. */
-void tuck_bays__leave_word(struct bays *bays);
+/** At the end, with no other thread left: leaves word of outages for the next helper, and what drives
+ * that are offline can no longer take where it can be found. */
+void tuck_bays__end(struct bays *bays);
 
 /** Claims an object in the bay's lease, taking one first: before the look at an object whose path is
  * about to be given out. */
 void tuck_bay__claim(struct bay_parts *parts, const struct tuck_output_id *output);
 
-/** Nothing is claimed any more. */
+/** Nothing is claimed any more, unless a collection runs: then the claims stay until the next one. */
 void tuck_bay__end_lease(struct bay_parts *parts);
+
+static inline bool tuck_bay__has_lease(struct bay_parts *parts) {
+    return __atomic_load_n(&parts->has_lease, __ATOMIC_ACQUIRE) && parts->lease;
+}
+
+/** Shows this process's counters to others, where it has a lease. */
+void tuck_bay__publish(struct bay *bay);
+
+/** Counts what went off the drive; NULL: what went since this was asked last. */
+void tuck_bay__count_removals(struct bay *bay, const struct tuck_removals *removals);
 
 /** Adds this process's counters to the drive's sums; where that cannot be done now they stay in the
  * lease, for the next collector. */

@@ -36,10 +36,9 @@ struct tuck_put {
     uint8_t place[TUCK_DRIVES_MAX]; // the bays in the order in which they are tried
     size_t place_count, place_next;
     bool is_present;
-    bool is_private;   // no drive has taken it
-    bool is_new;       // on its drive, when it is committed
-    uint64_t put_ns;   // of an imported entry, else 0: now
-    uint32_t access_s; // of an imported entry
+    bool is_private;                 // no drive has taken it
+    bool is_new;                     // on its drive, when it is committed
+    const struct tuck_entry *import; // borrowed: what is to be recorded; NULL: a put of now
     uint32_t tag;
     int failed; // why no place was left, or 0
     struct tuck_error why;
@@ -69,9 +68,16 @@ int tuck_cache_open(const struct tuck_cache_options *options, struct tuck_cache 
     return 0;
 }
 
+static void join_collector(struct tuck_cache *cache) {
+    if (cache->has_collector)
+        (void)pthread_join(cache->collector, NULL);
+    cache->has_collector = false;
+}
+
 void tuck_cache_close(struct tuck_cache *cache) {
     if (!cache)
         return;
+    join_collector(cache);
     tuck_bays__close(&cache->bays);
     tuck_drive_close(cache->spare);
     (void)pthread_cond_destroy(&cache->wake_flusher);
@@ -88,6 +94,12 @@ struct tuck_counters *tuck_cache_counters(struct tuck_cache *cache) {
 
 // --- Flusher -------------------------------------------------------------------------------------
 
+// Looks at a drive on which something failed.
+static void report_error(struct tuck_cache *cache, struct bay *bay, int os) {
+    // Directories are made as they are needed: where that is not possible the root was removed.
+    tuck_bays__fault(&cache->bays, bay, os == ENOENT ? ESTALE : os);
+}
+
 // Writes what is dirty on every drive. 0, or what the first failed with, or TUCK_INDEX_BUSY.
 static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
     uint64_t deadline_ns = tuck_clock_mono_ns() + wait_ns;
@@ -101,10 +113,14 @@ static int flush(struct tuck_cache *cache, uint64_t wait_ns) {
         uint64_t now_ns = tuck_clock_mono_ns();
         int status =
             tuck_index_flush(parts->index, now_ns < deadline_ns ? deadline_ns - now_ns : 0, &why);
-        if (status < 0) {
+        // A drive that takes no writes has its index open for reading only, or had it open before.
+        bool is_readonly =
+            status < 0 && cache->bays.count > 1 && (why.os == EROFS || why.os == EBADF);
+        if (status < 0)
+            report_error(cache, bay, is_readonly ? EROFS : why.os);
+        // That is told otherwise, and so is a drive that is gone.
+        if (status < 0 && !is_readonly && bay_parts(bay))
             tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, "index/entries", &why);
-            tuck_bays__fault(&cache->bays, bay, why.os);
-        }
         first = first < 0 || status == 0 ? first : status;
     }
     return first;
@@ -115,32 +131,30 @@ static void *run_collector(void *arg) {
     for (size_t i = 0; i < cache->bays.count && !cache->stop_collecting; i++)
         if (tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE)
             tuck_cache__collect_as_due(cache, &cache->bays.bay[i], &cache->stop_collecting);
+    tuck_lock(&cache->lock);
+    cache->is_collector_done = true;
+    tuck_unlock(&cache->lock);
     return NULL;
 }
 
-// While bodies come in: is there room, and must something go? One collection in a helper's life is enough; the next
-// helper goes on.
+// While bodies come in: is there room, and must something go?
 static void look_at_space(struct tuck_cache *cache) {
     uint64_t now_ns = tuck_clock_mono_ns();
     if (now_ns < cache->space_seen_ns + SPACE_NS)
         return;
     cache->space_seen_ns = now_ns;
     bool is_due = false;
-    for (size_t i = 0; i < cache->bays.count; i++) {
-        struct bay_parts *parts = bay_parts(&cache->bays.bay[i]);
-        if (parts)
-            tuck_lease_publish(parts->lease, &cache->bays.bay[i].counters);
+    for (size_t i = 0; i < cache->bays.count; i++)
         is_due |= tuck_cache__what_is_due(cache, &cache->bays.bay[i]) == DUE_PRESSURE;
-    }
     tuck_lock(&cache->lock);
-    bool may_start = is_due && !cache->has_collector && !cache->is_ending;
-    cache->has_collector |= may_start;
+    bool may_start =
+        is_due && !cache->is_ending && (!cache->has_collector || cache->is_collector_done);
     tuck_unlock(&cache->lock);
-    if (may_start && tuck_thread_start(&cache->collector, run_collector, cache) < 0) {
-        tuck_lock(&cache->lock);
-        cache->has_collector = false;
-        tuck_unlock(&cache->lock);
-    }
+    if (!may_start)
+        return;
+    join_collector(cache);
+    cache->is_collector_done = false;
+    cache->has_collector = tuck_thread_start(&cache->collector, run_collector, cache) == 0;
 }
 
 // Waits until there is something to do. False when the end has come.
@@ -180,20 +194,26 @@ static void *run_flusher(void *arg) {
     return NULL;
 }
 
-static void need_flusher(struct tuck_cache *cache) {
-    if (!cache->has_flusher)
+// False if no thread can be had.
+static bool need_flusher(struct tuck_cache *cache) {
+    tuck_lock(&cache->lock);
+    if (!cache->has_flusher && !cache->is_ending)
         cache->has_flusher = tuck_thread_start(&cache->flusher, run_flusher, cache) == 0;
+    bool has_flusher = cache->has_flusher;
+    tuck_unlock(&cache->lock);
+    return has_flusher;
 }
 
-// `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow the client down; but not
-// for one that fails: then entries are lost when there is no room any more, and become misses.
+// `waiting` is how many entries are dirty. Puts that outrun the flusher wait for it, and so slow
+// the client down; but not for one that fails: then entries are lost when there is no room any
+// more, and become misses.
 static void order_flush(struct tuck_cache *cache, size_t waiting) {
-    need_flusher(cache);
+    bool has_flusher = need_flusher(cache);
     tuck_lock(&cache->lock);
     cache->dirty++;
     if (cache->dirty == 1 || cache->dirty == FLUSH_COUNT)
         (void)pthread_cond_signal(&cache->wake_flusher);
-    if (waiting >= TUCK_INDEX_DIRTY_MAX / 2 && cache->has_flusher) {
+    if (waiting >= TUCK_INDEX_DIRTY_MAX / 2 && has_flusher) {
         uint64_t deadline_ns = tuck_clock_mono_ns() + 4 * LOCKS_NS;
         for (uint64_t before = cache->flushes;
              cache->flushes == before && !cache->is_flush_failing;)
@@ -201,19 +221,34 @@ static void order_flush(struct tuck_cache *cache, size_t waiting) {
                 break;
     }
     tuck_unlock(&cache->lock);
-    if (!cache->has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
+    if (!has_flusher && waiting >= TUCK_INDEX_DIRTY_MAX / 2)
         (void)!flush(cache, LOCKS_NS); // no thread could be had
 }
 
-// A drive failed. It is looked at, and tried again on the flusher's thread.
-static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
-    tuck_bays__fault(&cache->bays, bay, os);
-    if (bay_parts(bay))
-        return;
-    need_flusher(cache);
+// There is something to be tried again, on the flusher's thread.
+static void wake_flusher(struct tuck_cache *cache) {
+    (void)need_flusher(cache);
     tuck_lock(&cache->lock);
     (void)pthread_cond_signal(&cache->wake_flusher);
     tuck_unlock(&cache->lock);
+}
+
+// A drive failed. It is looked at.
+static void report_fault(struct tuck_cache *cache, struct bay *bay, int os) {
+    report_error(cache, bay, os);
+    if (!bay_parts(bay))
+        wake_flusher(cache);
+}
+
+// Notes how long a small operation took that began then. Returns the time now. Of a single drive nobody
+// has to know.
+static uint64_t note_time(struct tuck_cache *cache, struct bay *bay, uint64_t began_ns) {
+    if (cache->bays.count < 2)
+        return 0;
+    uint64_t now_ns = tuck_clock_mono_ns();
+    if (began_ns > 0)
+        tuck_bays__took(&cache->bays, bay, now_ns - began_ns);
+    return now_ns;
 }
 
 static void end_threads(struct tuck_cache *cache) {
@@ -224,26 +259,25 @@ static void end_threads(struct tuck_cache *cache) {
     if (cache->has_flusher)
         (void)pthread_join(cache->flusher, NULL);
     cache->has_flusher = false;
-    cache->stop_collecting = 1; // it ends with the step it is at; the next helper goes on
-    if (cache->has_collector)
-        (void)pthread_join(cache->collector, NULL);
-    cache->has_collector = false;
+    // It ends with the step it is at, which nobody waits for; the next helper goes on.
+    cache->stop_collecting = 1;
 }
 
 void tuck_cache_end(struct tuck_cache *cache) {
     end_threads(cache);
     bool is_flushed = !cache->has_recorded || flush(cache, END_NS) == 0;
+    tuck_bays__end(&cache->bays);
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
         size_t lost = parts && !is_flushed ? tuck_index_spool(parts->index) : 0;
         if (lost > 0) {
             tuck_count(&bay->counters, TUCK_COUNT_entries_lost, lost);
-            tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
+            if (tuck_bays__takes_puts(&cache->bays, bay)) // else that is told
+                tuck_emit(cache->sink, TUCK_EVENT_ENTRIES_LOST, NULL, NULL);
         }
         tuck_bay__add_up(bay);
     }
-    tuck_bays__leave_word(&cache->bays);
 }
 
 static int sync_file_system(int fd) {
@@ -256,6 +290,7 @@ static int sync_file_system(int fd) {
 }
 
 void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop) {
+    join_collector(cache);
     (void)!flush(cache, LOCKS_NS); // access times, and what verification has found
     for (size_t i = 0; i < cache->bays.count && !*stop; i++) {
         struct bay *bay = &cache->bays.bay[i];
@@ -307,15 +342,25 @@ struct found {
     struct tuck_entry entry;
 };
 
+// True if the drive need not be asked. With a single drive most actions are there, and asking is cheaper.
+static bool is_elsewhere(const struct tuck_cache *cache, const struct bay_parts *parts,
+                         const struct tuck_action_id *action) {
+    return !parts || (cache->bays.count > 1 && tuck_index_lacks(parts->index, action));
+}
+
 // Asks all drives that are online. False if none has an entry.
 static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
                  struct found *ret_found) {
     ret_found->bay = NULL;
+    uint64_t at_ns = note_time(cache, NULL, 0);
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
         struct tuck_entry entry;
-        int status = parts ? tuck_index_find(parts->index, action, &entry) : TUCK_INDEX_ABSENT;
+        int status = is_elsewhere(cache, parts, action)
+                         ? TUCK_INDEX_ABSENT
+                         : tuck_index_find(parts->index, action, &entry);
+        at_ns = note_time(cache, bay, at_ns);
         if (status < 0)
             report_fault(cache, bay, EIO);
         if (status == 0 && (!ret_found->bay || entry.put_ns > ret_found->entry.put_ns))
@@ -329,10 +374,7 @@ static int verify(struct tuck_cache *cache, struct found *found) {
         tuck_objects_verify(found->parts->objects, &found->entry.output, &found->entry.file_tag);
     if (status == TUCK_OBJECT_DAMAGED) {
         char path[TUCK_OBJECT_PATH_ROOM];
-        tuck_count(&found->bay->counters, TUCK_COUNT_damaged, 1);
-        tuck_count(&found->bay->counters, TUCK_COUNT_removed_objects, 1);
-        tuck_count(&found->bay->counters, TUCK_COUNT_removed_bytes,
-                   tuck_object_space_of(found->entry.size));
+        tuck_bay__count_removals(found->bay, NULL);
         tuck_object_path(found->parts->drive, &found->entry.output, path);
         tuck_emit(cache->sink, TUCK_EVENT_OBJECT_DAMAGED, path, NULL);
     }
@@ -354,7 +396,9 @@ static int get(struct tuck_cache *cache, const struct tuck_action_id *action, bo
     *ret_bay = found.bay;
     tuck_bay__claim(found.parts, &entry->output);
     tuck_object_path(found.parts->drive, &entry->output, hit->path);
+    uint64_t at_ns = note_time(cache, NULL, 0);
     int status = tuck_object_check(hit->path, entry->size, &tag);
+    (void)note_time(cache, found.bay, at_ns);
     if (status < 0)
         report_fault(cache, found.bay, EIO);
     if (status != 0)
@@ -390,6 +434,7 @@ static int count_get(struct bay *bay, int status, const struct tuck_hit *hit) {
     tuck_count(&bay->counters, status == 0 ? TUCK_COUNT_hits : TUCK_COUNT_misses, 1);
     if (status == 0)
         tuck_count(&bay->counters, TUCK_COUNT_bytes_served, hit->size);
+    tuck_bay__publish(bay);
     return status;
 }
 
@@ -411,22 +456,25 @@ int tuck_cache_get_slowly(struct tuck_cache *cache, const struct tuck_action_id 
 
 // --- Put -----------------------------------------------------------------------------------------
 
-static bool takes_puts(struct bay *bay) {
-    uint64_t until_ns = __atomic_load_n(&bay->readonly_until_ns, __ATOMIC_RELAXED);
-    return bay_parts(bay) && (until_ns == 0 || tuck_clock_mono_ns() >= until_ns);
-}
-
 // The drives in the order in which they are to be tried: as placed, those without room last.
-static void find_places(struct tuck_put *put) {
-    struct bays *bays = &put->cache->bays;
+static size_t find_places(struct bays *bays, const struct tuck_output_id *output,
+                          uint8_t ret_place[static TUCK_DRIVES_MAX]) {
     uint8_t order[TUCK_DRIVES_MAX];
-    tuck_set_order(bays->set, &put->output, order);
+    size_t count = 0;
+    tuck_set_order(bays->set, output, order);
     for (int full = 0; full < 2; full++)
         for (size_t i = 0; i < bays->count; i++) {
             struct bay *bay = &bays->bay[order[i]];
-            if (takes_puts(bay) && __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
-                put->place[put->place_count++] = order[i];
+            if (tuck_bays__takes_puts(bays, bay) &&
+                __atomic_load_n(&bay->is_full, __ATOMIC_RELAXED) == full)
+                ret_place[count++] = order[i];
         }
+    return count;
+}
+
+struct bay *tuck_cache__home(struct tuck_cache *cache, const struct tuck_output_id *output) {
+    uint8_t place[TUCK_DRIVES_MAX];
+    return find_places(&cache->bays, output, place) > 0 ? &cache->bays.bay[place[0]] : NULL;
 }
 
 static void fail_put(struct tuck_put *put, int status, const struct tuck_error *why) {
@@ -445,7 +493,8 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_cache *cache = put->cache;
     struct tuck_error err = {0};
     put->bay = NULL;
-    if (put->is_private) { // it was there already
+    wake_flusher(cache);                  // which tries the drives again that are offline
+    if (put->is_private || put->import) { // it was there already; nobody waits for a path
         fail_put(put, why->code, why);
         return;
     }
@@ -457,8 +506,9 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
         fail_put(put, status, &err);
         return;
     }
-    // A cache without any drive was reported when it was opened.
-    if (why->text[0] && !cache->has_told_spare)
+    // A cache without any drive was reported, when it was opened or when it lost its only one.
+    bool is_told = cache->bays.count == 1 && !bay_parts(&cache->bays.bay[0]);
+    if (why->text[0] && !is_told && !cache->has_told_spare)
         tuck_emit(cache->sink, TUCK_EVENT_PUT_ELSEWHERE, tuck_drive_shown_root(cache->spare), why);
     cache->has_told_spare = true;
 }
@@ -466,11 +516,12 @@ static void go_private(struct tuck_put *put, const struct tuck_error *why) {
 static void blame(struct tuck_put *put, struct bay *bay, const struct tuck_error *why) {
     if (why->code == TUCK_ENOSPACE)
         __atomic_store_n(&bay->is_full, true, __ATOMIC_RELAXED);
-    else if (tuck_object_is_fault(why->os))
+    else
         report_fault(put->cache, bay, why->os);
 }
 
-// The next place that takes the body, with what was staged of it so far. `why` is what the last one failed with.
+// The next place that takes the body, with what was staged of it so far. `why` is what the last one
+// failed with.
 static void go_on(struct tuck_put *put, const struct tuck_error *why) {
     struct tuck_error err = *why;
     if (put->bay)
@@ -481,7 +532,12 @@ static void go_on(struct tuck_put *put, const struct tuck_error *why) {
         struct tuck_error failed = {0};
         if (!parts)
             continue; // it went offline meanwhile
-        if (open_stage(put, parts->drive, &failed) == 0) {
+        tuck_bay__claim(parts, &put->output);
+        uint64_t at_ns = note_time(put->cache, NULL, 0);
+        int status = open_stage(put, parts->drive, &failed);
+        if (put->size <= STAGE_AT)
+            (void)note_time(put->cache, bay, at_ns);
+        if (status == 0) {
             put->bay = bay;
             put->parts = parts;
             return;
@@ -499,7 +555,8 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
     if (!parts)
         return false;
     tuck_object_path(parts->drive, &put->output, path);
-    // Elsewhere it is rarely; a lease there is taken only when it is.
+    // Elsewhere it is rarely; a lease there is taken only when it is. And an import brings so much
+    // that is new everywhere that its lease would soon claim everything.
     if (!is_home && tuck_object_check(path, put->size, &put->tag) != 0)
         return false;
     tuck_bay__claim(parts, &put->output);
@@ -513,9 +570,15 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
 }
 
 static bool is_present(struct tuck_put *put) {
-    for (size_t i = 0; i < put->place_count; i++)
-        if (is_on(put, &put->cache->bays.bay[put->place[i]], i == 0))
+    uint64_t at_ns = note_time(put->cache, NULL, 0);
+    for (size_t i = 0; i < put->place_count; i++) {
+        struct bay *bay = &put->cache->bays.bay[put->place[i]];
+        bool is_found = is_on(put, bay, i == 0 && !put->import);
+        if (put->size <= STAGE_AT) // a larger one may have been hashed
+            at_ns = note_time(put->cache, bay, at_ns);
+        if (is_found)
             return true;
+    }
     return false;
 }
 
@@ -525,7 +588,8 @@ static void begin_stage(struct tuck_put *put) {
 }
 
 static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_action_id *action,
-                                const struct tuck_output_id *output, uint64_t size) {
+                                const struct tuck_output_id *output, uint64_t size,
+                                const struct tuck_entry *import) {
     struct tuck_put *put = calloc(1, sizeof(*put));
     if (!put)
         return NULL;
@@ -534,7 +598,8 @@ static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_acti
     put->output = *output;
     put->size = size;
     tuck_digest_init(&put->digest);
-    find_places(put);
+    put->import = import;
+    put->place_count = find_places(&cache->bays, output, put->place);
     put->is_present = is_present(put);
     return put;
 }
@@ -542,7 +607,7 @@ static struct tuck_put *new_put(struct tuck_cache *cache, const struct tuck_acti
 int tuck_put_begin(struct tuck_cache *cache, const struct tuck_action_id *action,
                    const struct tuck_output_id *output, uint64_t size, struct tuck_put **ret_put,
                    struct tuck_error *err) {
-    struct tuck_put *put = new_put(cache, action, output, size);
+    struct tuck_put *put = new_put(cache, action, output, size, NULL);
     if (!put)
         return tuck_fail(err, TUCK_ENOMEM, "no memory for a put");
     if (!put->is_present && size <= STAGE_AT)
@@ -621,14 +686,16 @@ static int record_on_drive(struct tuck_put *put, struct tuck_entry *entry, struc
     if (status != 0)
         return status < 0 ? status : tuck_fail(err, TUCK_EIO, "the object's removal is under way");
     // A clock that was set back must not make this put lose against the one before it, wherever that is.
-    if (put->put_ns == 0 && find(cache, &put->action, &before) &&
-        before.entry.put_ns >= entry->put_ns)
+    if (!put->import && find(cache, &put->action, &before) && before.entry.put_ns >= entry->put_ns)
         entry->put_ns = before.entry.put_ns + 1;
     size_t waiting = tuck_index_record(put->parts->index, &put->action, entry);
     cache->has_recorded = true;
     if (waiting == 0)
         tuck_count(&put->bay->counters, TUCK_COUNT_entries_lost, 1);
     order_flush(cache, waiting);
+    // A client has its path, and a miss later; an import has failed.
+    if (waiting == 0 && put->import)
+        return tuck_fail(err, TUCK_EIO, "the index could not be written for too long");
     return 0;
 }
 
@@ -653,14 +720,18 @@ static void count_put(struct tuck_put *put) {
 static void store(struct tuck_put *put, struct tuck_hit *hit) {
     struct tuck_cache *cache = put->cache;
     struct tuck_entry entry = {.output = put->output, .size = put->size};
-    entry.is_expendable = put->put_ns != 0;
-    entry.put_ns = put->put_ns ? put->put_ns : tuck_clock_wall_ns();
-    entry.access_s = put->put_ns ? put->access_s : (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
+    entry.put_ns = tuck_clock_wall_ns();
+    entry.access_s = (uint32_t)(entry.put_ns / TUCK_NS_PER_S);
+    if (put->import)
+        entry = *put->import;
     entry.is_synced = cache->durability == TUCK_STRICT; // for batch, the flush sets it
     while (put->is_present || put->stage) {
         struct tuck_error why = {0};
+        uint64_t at_ns = put->bay ? note_time(cache, NULL, 0) : 0;
         int status =
             put->is_present ? 0 : tuck_stage_commit(&put->stage, &put->tag, &put->is_new, &why);
+        if (put->bay)
+            (void)note_time(cache, put->bay, at_ns);
         entry.file_tag = put->tag;
         if (status == 0 && put->bay)
             status = record_on_drive(put, &entry, &why);
@@ -706,51 +777,68 @@ int tuck_put_commit(struct tuck_put **put_of, struct tuck_hit *ret_hit, struct t
     }
     if (status == 0)
         count_put(put);
+    if (status == 0 && put->bay)
+        tuck_bay__publish(put->bay);
     tuck_put_free(put);
     return status;
+}
+
+// --- What imports need ---------------------------------------------------------------------------
+
+// Fills a stage from the file, on the next drive where one fails. 0, an outcome of the file's, or < 0.
+static int stage_file(struct tuck_put *put, int fd, bool *ret_is_shared) {
+    begin_stage(put);
+    while (put->stage) {
+        struct tuck_error why = {0};
+        int status = tuck_stage_take_file(put->stage, fd, put->size, ret_is_shared, &why);
+        if (status >= 0)
+            return status;
+        go_on(put, &why);
+    }
+    return put->failed;
 }
 
 int tuck_cache__take_file(struct tuck_cache *cache, const struct tuck_action_id *action,
-                          const struct tuck_entry *entry, int fd, struct tuck_error *err) {
-    struct tuck_put *put = new_put(cache, action, &entry->output, entry->size);
-    struct tuck_hit *hit = malloc(sizeof(*hit));
-    int status = put && hit ? 0 : tuck_fail(err, TUCK_ENOMEM, "no memory to import");
+                          const struct tuck_entry *entry, int fd, struct tuck_taken *ret_taken,
+                          struct tuck_error *err) {
+    struct tuck_hit hit;
+    struct tuck_put *put = new_put(cache, action, &entry->output, entry->size, entry);
+    if (!put)
+        return tuck_fail(err, TUCK_ENOMEM, "no memory to import");
+    bool is_shared = false;
+    int status = put->is_present ? 0 : stage_file(put, fd, &is_shared);
     if (status == 0) {
-        put->put_ns = entry->put_ns;
-        put->access_s = entry->access_s;
-        if (!put->is_present)
-            begin_stage(put);
-        if (!put->is_present && !put->failed && put->bay)
-            status = tuck_stage_take_file(put->stage, fd, entry->size, err);
-    }
-    if (status == 0 && !put->failed && put->bay)
-        store(put, hit);
-    if (status == 0 && put->failed && err)
-        *err = put->why;
-    if (status == 0 && put->failed)
+        store(put, &hit);
         status = put->failed;
-    else if (status == 0 && !put->bay) // the private directory keeps nothing
-        status = tuck_fail(err, TUCK_ENOSPACE, "no drive of the cache takes more");
-    if (status == 0 && !put->is_present && put->is_new) {
-        tuck_count(&put->bay->counters, TUCK_COUNT_stored_objects, 1);
-        tuck_count(&put->bay->counters, TUCK_COUNT_stored_bytes, tuck_object_space_of(put->size));
     }
-    if (status == 0)
+    if (status == 0) {
+        *ret_taken = (struct tuck_taken){put->bay, !put->is_present && put->is_new, is_shared};
         tuck_count(&put->bay->counters, TUCK_COUNT_imported, 1);
+        if (ret_taken->is_new) {
+            tuck_count(&put->bay->counters, TUCK_COUNT_stored_objects, 1);
+            tuck_count(&put->bay->counters, TUCK_COUNT_stored_bytes,
+                       tuck_object_space_of(put->size));
+        }
+    } else if (status < 0 && !put->why.text[0]) {
+        status = tuck_fail(err, TUCK_EIO, "no drive of the cache can be used now");
+    } else if (status < 0 && err) {
+        *err = put->why;
+    }
     tuck_put_free(put);
-    free(hit);
     return status;
 }
 
-bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *action,
-                     const struct tuck_entry *entry) {
+bool tuck_cache__find(struct tuck_cache *cache, const struct tuck_action_id *action,
+                      struct tuck_entry *ret_entry, bool *ret_has_object) {
     struct found found;
     char path[TUCK_OBJECT_PATH_ROOM];
     uint32_t tag;
-    if (!find(cache, action, &found) || found.entry.put_ns < entry->put_ns)
+    if (!find(cache, action, &found))
         return false;
     tuck_object_path(found.parts->drive, &found.entry.output, path);
-    return tuck_object_check(path, found.entry.size, &tag) == 0;
+    *ret_entry = found.entry;
+    *ret_has_object = tuck_object_check(path, found.entry.size, &tag) == 0;
+    return true;
 }
 
 void tuck_put_free(struct tuck_put *put) {

@@ -36,7 +36,8 @@ struct tuck_bound {
 };
 
 struct tuck_cache_options {
-    const char *const *drives; // their roots, absolute, in the order of the set; at least one
+    const char *const *drives; // their roots, absolute, in the order of the set; at least one. The
+                               // texts are borrowed and outlive the cache
     size_t drive_count;
     const char *gocache; // the client's $GOCACHE, or NULL
     enum tuck_durability durability;

@@ -30,14 +30,13 @@ struct tuck_cache {
     uint64_t flushes;      // that have ended
     bool is_flush_failing; // the last one did
     bool is_ending;
-    bool has_collector; // a collection runs on its thread, or did
-
-    /* owned by the reader */
-    pthread_t flusher;
+    bool is_collector_done;
     bool has_flusher;
+    pthread_t flusher;
 
-    /* owned by the flusher, which starts it */
+    /* owned by the flusher, which starts it, then by who ends */
     pthread_t collector;
+    bool has_collector;
     volatile int stop_collecting; /* written once, at the end */
     uint64_t space_seen_ns;
 };
@@ -59,34 +58,57 @@ void tuck_cache__collect_as_due(struct tuck_cache *cache, struct bay *bay,
 /** What the drive's sums are with those of helpers that run. */
 void tuck_cache__sums(struct bay *bay, struct tuck_index_sums *ret_sums);
 
-/** The space that objects take by these sums, and their number. */
-uint64_t tuck_cache__used_bytes(const struct tuck_index_sums *sums);
+/** The space that objects and index take by these sums, and the number of objects. */
+uint64_t tuck_cache__used_bytes(struct bay_parts *parts, const struct tuck_index_sums *sums);
 uint64_t tuck_cache__used_objects(const struct tuck_index_sums *sums);
 
 /** A drive's share of the quota, in bytes. */
 uint64_t tuck_cache__limit(const struct tuck_cache *cache, const struct tuck_space *space);
 
 /** Removes objects of a drive after the changes of its entries up to entries_seq (rule B), in one
- * flush. *ret_done is added to. 0, TUCK_LRU_BUSY, or < 0: what could not be removed now stays dirty. */
+ * flush. *ret_done is added to. 0, TUCK_LRU_BUSY, or < 0: what could not be removed now stays dirty,
+ * see tuck_objects_spare(). */
 TUCK_CHECKED int tuck_cache__remove_objects(struct bay *bay, struct bay_parts *parts,
                                             const struct tuck_object_seen *objects, size_t count,
                                             uint64_t entries_seq, struct tuck_removals *ret_done,
                                             struct tuck_error *err);
 
-/** Puts what a file holds, with the times of `entry` (output, size, put_ns, access_s). 0;
- * TUCK_OBJECT_DAMAGED if the file is not that output; or < 0. */
+struct tuck_taken {
+    struct bay *bay; // where the object is
+    bool is_new;     // there
+    bool is_shared;  // in blocks that the file has too
+};
+
+/** Puts what a file holds and records `entry` as it is: with its times, hits and flags. 0 with
+ * *ret_taken; TUCK_OBJECT_DAMAGED if the file is not that output; TUCK_OBJECT_ABSENT if it cannot be
+ * read; or < 0 if no drive takes it, and then there is no private directory either. */
 TUCK_CHECKED int tuck_cache__take_file(struct tuck_cache *cache,
                                        const struct tuck_action_id *action,
                                        const struct tuck_entry *entry, int fd,
-                                       struct tuck_error *err);
+                                       struct tuck_taken *ret_taken, struct tuck_error *err);
 
-/** Whether the cache has an entry of this action that is as new as this one, and its object. */
-bool tuck_cache__has(struct tuck_cache *cache, const struct tuck_action_id *action,
-                     const struct tuck_entry *entry);
+/** The newest entry of this action on any drive that is online, and whether its object is there. False
+ * if there is none. */
+bool tuck_cache__find(struct tuck_cache *cache, const struct tuck_action_id *action,
+                      struct tuck_entry *ret_entry, bool *ret_has_object);
 
-/** The drive was counted: this is what its objects take. 0, TUCK_INDEX_BUSY, or < 0. */
-TUCK_CHECKED int tuck_cache__set_counted(struct bay *bay, struct bay_parts *parts, uint64_t bytes,
-                                         uint64_t objects);
+/** The first drive to which a put of this output would go; NULL if there is none. */
+struct bay *tuck_cache__home(struct tuck_cache *cache, const struct tuck_output_id *output);
 
-/** Takes in what helpers that died have published, and removes their leases. */
+/** Counting the objects of a drive while others put and remove some: what is put after the beginning
+ * is left to the counters. */
+struct census {
+    uint64_t bytes, objects;
+    uint64_t began_ns; // wall clock
+    struct tuck_index_sums before;
+};
+
+void tuck_cache__census_begin(struct census *census, struct bay *bay);
+void tuck_cache__census_add(struct census *census, const struct tuck_object_seen *seen);
+
+/** All were added: the sums are set right. 0, TUCK_INDEX_BUSY, or < 0. */
+TUCK_CHECKED int tuck_cache__census_end(struct census *census, struct bay_parts *parts);
+
+/** Takes in what helpers that died have published, and removes their leases. For whoever has the turn:
+ * another may rely on claims that were left. */
 void tuck_cache__reap(struct bay_parts *parts);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "lib/base/clock.h"
+#include "lib/base/io.h"
 #include "lib/cache/admin.h"
 #include "lib/cache/internal.h"
 #include "lib/cache/outputs.h"
@@ -10,8 +12,8 @@ struct scrubbing {
     struct tuck_scrubbed *done;
     uint64_t all_bytes;
     struct output_set named; // what entries name
-    struct output_set bad;   // objects that are damaged or cannot be read
-    uint64_t counted_bytes, counted_objects;
+    struct output_set bad;   // objects that are damaged or cannot be read; 1: and taken away
+    struct census census;
     int status;
     struct tuck_error *err;
 };
@@ -56,26 +58,29 @@ static void check_object(struct scrubbing *scrubbing, const struct tuck_object_s
         }
         return;
     }
-    (void)tuck_outputs__add(&scrubbing->bad, seen->output.bytes, NULL);
+    uint32_t *is_gone = tuck_outputs__add(&scrubbing->bad, seen->output.bytes, NULL);
     done->damaged += status == TUCK_OBJECT_DAMAGED;
     done->unreadable += status < 0;
     tell_object(scrubbing, status < 0 ? TUCK_FINDING_UNREADABLE : TUCK_FINDING_DAMAGED,
                 &seen->output);
     // What cannot be read may be sound: it stays.
-    if (scrubbing->how->is_repair && status == TUCK_OBJECT_DAMAGED &&
-        tuck_object_verify(scrubbing->parts->drive, &seen->output, TUCK_OBJECT_ANY_SIZE, &found) ==
-            TUCK_OBJECT_DAMAGED) {
-        done->repaired++;
-        scrubbing->counted_bytes -= tuck_object_space_of(seen->size);
-        scrubbing->counted_objects--;
-        tuck_count(&scrubbing->bay->counters, TUCK_COUNT_damaged, 1);
-    }
+    if (!scrubbing->how->is_repair || status < 0 ||
+        tuck_object_verify(scrubbing->parts->drive, &seen->output, TUCK_OBJECT_ANY_SIZE, &found) !=
+            TUCK_OBJECT_DAMAGED ||
+        !found.is_gone)
+        return;
+    done->repaired++;
+    if (is_gone)
+        *is_gone = 1;
+    tuck_bay__count_removals(scrubbing->bay, &(struct tuck_removals){
+                                                 .objects = 1,
+                                                 .bytes = tuck_object_space_of(seen->size),
+                                                 .damaged = 1,
+                                             });
 }
 
 static bool visit_object(void *arg, const struct tuck_object_seen *seen) {
     struct scrubbing *scrubbing = arg;
-    scrubbing->counted_bytes += tuck_object_space_of(seen->size);
-    scrubbing->counted_objects++;
     if (is_in_part(scrubbing, &seen->output))
         check_object(scrubbing, seen);
     if (scrubbing->how->progress)
@@ -100,54 +105,101 @@ static bool has_object(struct scrubbing *scrubbing, const struct tuck_entry *ent
     return tuck_object_check(path, entry->size, &tag) <= 0;
 }
 
+static void forget_entry(struct scrubbing *scrubbing, const struct tuck_action_id *action,
+                         const struct tuck_entry *entry) {
+    uint64_t seq;
+    int status = tuck_index_remove(scrubbing->parts->index, action, entry, &seq);
+    scrubbing->status = scrubbing->status == 0 ? status : scrubbing->status;
+}
+
+// True if the entry still is what the walk has met, and its object still is not there. A collector
+// may have taken both meanwhile, a put replaced the entry, or somebody cleared the cache.
+static bool is_still_dangling(struct scrubbing *scrubbing, const struct tuck_action_id *action,
+                              const struct tuck_entry *entry) {
+    struct tuck_entry now;
+    return tuck_index_follow(scrubbing->parts->index, NULL) == 0 &&
+           tuck_index_find(scrubbing->parts->index, action, &now) == 0 &&
+           tuck_output_equal(&now.output, &entry->output) && !has_object(scrubbing, &now);
+}
+
 static bool visit_entry(void *arg, const struct tuck_action_id *action,
                         const struct tuck_entry *entry) {
     struct scrubbing *scrubbing = arg;
-    struct tuck_entry now;
     char hex[TUCK_ID_HEX + 1] = {0};
-    uint64_t seq;
     if (!is_in_part(scrubbing, &entry->output))
-        return true;
+        return !is_stopped(scrubbing);
     scrubbing->done->entries++;
-    // A damaged object was counted already; its entries wait for a put that repairs it.
-    if (has_object(scrubbing, entry) || tuck_outputs__find(&scrubbing->bad, entry->output.bytes))
+    // A damaged object was told already. Where it was taken away its entries go too: they lead
+    // nowhere now.
+    const uint32_t *is_gone = tuck_outputs__find(&scrubbing->bad, entry->output.bytes);
+    if (has_object(scrubbing, entry) || (is_gone && !*is_gone) ||
+        !is_still_dangling(scrubbing, action, entry))
         return !is_stopped(scrubbing);
-    // A collector may have taken both meanwhile, or a put replaced the entry.
-    if (tuck_index_find(scrubbing->parts->index, action, &now) != 0 ||
-        !tuck_output_equal(&now.output, &entry->output) || has_object(scrubbing, &now))
-        return !is_stopped(scrubbing);
-    scrubbing->done->dangling++;
-    tuck_hex(hex, action->bytes, TUCK_ID_BYTES);
-    tell(scrubbing, TUCK_FINDING_DANGLING, hex);
-    if (scrubbing->how->is_repair) {
-        scrubbing->status = tuck_index_remove(scrubbing->parts->index, action, entry, &seq);
-        scrubbing->done->repaired += scrubbing->status == 0;
+    if (!is_gone) {
+        scrubbing->done->dangling++;
+        scrubbing->done->repaired += scrubbing->how->is_repair;
+        tuck_hex(hex, action->bytes, TUCK_ID_BYTES);
+        tell(scrubbing, TUCK_FINDING_DANGLING, hex);
     }
+    if (scrubbing->how->is_repair)
+        forget_entry(scrubbing, action, entry);
     return scrubbing->status == 0 && !is_stopped(scrubbing);
 }
 
 // --- Sums ----------------------------------------------------------------------------------------
 
-struct recount {
-    uint64_t bytes, objects;
-    struct tuck_index_sums live; // with what running helpers have published
-};
-
-static void set_base(void *arg, struct tuck_index_sums *sums) {
-    const struct recount *recount = arg;
-    const uint64_t *value = recount->live.counters.value;
-    sums->base_bytes = (int64_t)(recount->bytes - (value[TUCK_COUNT_stored_bytes] -
-                                                   value[TUCK_COUNT_removed_bytes]));
-    sums->base_objects = (int64_t)(recount->objects - (value[TUCK_COUNT_stored_objects] -
-                                                       value[TUCK_COUNT_removed_objects]));
-    sums->is_counted = true;
+void tuck_cache__census_begin(struct census *census, struct bay *bay) {
+    // At the beginning of a tick: whatever changed before it has an earlier stamp, whatever changes
+    // from now on has this one or a later one.
+    struct timespec pause = {.tv_nsec = 500000};
+    uint64_t tick_ns = tuck_clock_file_ns();
+    for (int i = 0; i < 40 && tuck_clock_file_ns() == tick_ns; i++)
+        (void)nanosleep(&pause, NULL);
+    *census = (struct census){.began_ns = tuck_clock_file_ns()};
+    tuck_cache__sums(bay, &census->before);
 }
 
-int tuck_cache__set_counted(struct bay *bay, struct bay_parts *parts, uint64_t bytes,
-                            uint64_t objects) {
-    struct recount recount = {.bytes = bytes, .objects = objects};
-    tuck_cache__sums(bay, &recount.live);
-    return tuck_index_change_sums(parts->index, set_base, &recount);
+void tuck_cache__census_add(struct census *census, const struct tuck_object_seen *seen) {
+    // A time ahead of now tells nothing.
+    if (seen->changed_ns >= census->began_ns && seen->changed_ns <= tuck_clock_wall_ns())
+        return;
+    census->bytes += tuck_object_space_of(seen->size);
+    census->objects++;
+}
+
+static void set_base(void *arg, struct tuck_index_sums *sums) {
+    const struct census *census = arg;
+    const uint64_t *value = census->before.counters.value;
+    sums->base_bytes = (int64_t)(census->bytes - (value[TUCK_COUNT_stored_bytes] -
+                                                  value[TUCK_COUNT_removed_bytes]));
+    sums->base_objects = (int64_t)(census->objects - (value[TUCK_COUNT_stored_objects] -
+                                                      value[TUCK_COUNT_removed_objects]));
+    sums->is_counted = true;
+    sums->counted_s = (uint32_t)(census->began_ns / TUCK_NS_PER_S);
+}
+
+int tuck_cache__census_end(struct census *census, struct bay_parts *parts) {
+    return tuck_index_change_sums(parts->index, set_base, census);
+}
+
+static bool count_object(void *arg, const struct tuck_object_seen *seen) {
+    struct scrubbing *scrubbing = arg;
+    tuck_cache__census_add(&scrubbing->census, seen);
+    return !is_stopped(scrubbing);
+}
+
+// Also without a repair: it is only right. With the turn nothing is evicted meanwhile; without it
+// the count may be off by what is.
+static void set_sums(struct scrubbing *scrubbing) {
+    struct bay_parts *parts = scrubbing->parts;
+    TUCK_CLEANUP(tuck_close_fd) int turn = -1;
+    int dirfd = tuck_drive_open_dir(parts->drive, "objects", NULL);
+    if (dirfd >= 0 && tuck_turn_take(dirfd, &turn, NULL) == 0)
+        tuck_cache__reap(parts);
+    tuck_cache__census_begin(&scrubbing->census, scrubbing->bay);
+    if (tuck_object_walk(parts->drive, 0, 255, count_object, scrubbing, NULL) == 0 &&
+        !is_stopped(scrubbing))
+        (void)!tuck_cache__census_end(&scrubbing->census, parts);
 }
 
 // --- All of it -----------------------------------------------------------------------------------
@@ -155,24 +207,22 @@ int tuck_cache__set_counted(struct bay *bay, struct bay_parts *parts, uint64_t b
 static int scrub_drive(struct scrubbing *scrubbing) {
     struct bay_parts *parts = scrubbing->parts;
     struct tuck_error *err = scrubbing->err;
-    int status = tuck_index_walk(parts->index, note_name, scrubbing, err);
-    if (status == 0)
+    int status = tuck_index_flush(parts->index, TUCK_NS_PER_S, err); // what is spooled
+    if (status >= 0)
+        status = tuck_index_walk(parts->index, note_name, scrubbing, err);
+    if (status == 0 && !scrubbing->named.has_no_memory)
         status = tuck_object_walk(parts->drive, 0, 255, visit_object, scrubbing, err);
-    bool is_whole = status == 0 && !is_stopped(scrubbing);
-    if (is_whole)
+    if (status == 0 && !scrubbing->named.has_no_memory && !is_stopped(scrubbing))
         status = tuck_index_walk(parts->index, visit_entry, scrubbing, err);
     if (status == 0 && (scrubbing->named.has_no_memory || scrubbing->status == TUCK_ENOMEM))
-        return tuck_fail(err, TUCK_ENOMEM, "no memory to verify the cache");
-    if (status == 0 && scrubbing->how->is_repair) {
+        status = tuck_fail(err, TUCK_ENOMEM, "no memory to verify the cache");
+    if (status == 0 && scrubbing->how->is_repair)
         status = tuck_index_flush(parts->index, TUCK_NS_PER_S, err);
-        if (status > 0)
-            status = tuck_fail(err, TUCK_ETIMEOUT,
-                               "the index is in use by a stopped process; try again");
-    }
-    // Also without a repair: it is only right.
-    if (status == 0 && is_whole)
-        (void)!tuck_cache__set_counted(scrubbing->bay, parts, scrubbing->counted_bytes,
-                                       scrubbing->counted_objects);
+    if (status > 0)
+        status =
+            tuck_fail(err, TUCK_ETIMEOUT, "the index is in use by a stopped process; try again");
+    if (status == 0 && !is_stopped(scrubbing))
+        set_sums(scrubbing);
     return status;
 }
 
@@ -184,7 +234,8 @@ int tuck_cache_scrub(struct tuck_cache *cache, const struct tuck_scrub *how,
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct tuck_index_sums sums;
         tuck_cache__sums(&cache->bays.bay[i], &sums);
-        all_bytes += tuck_cache__used_bytes(&sums) / how->parts;
+        struct bay_parts *parts = bay_parts(&cache->bays.bay[i]);
+        all_bytes += parts ? tuck_cache__used_bytes(parts, &sums) / how->parts : 0;
     }
     for (size_t i = 0; i < cache->bays.count && status == 0; i++) {
         struct scrubbing scrubbing = {

@@ -34,6 +34,21 @@
 
 enum page_state { PAGE_LIVE = 1, PAGE_FORMING = 2 };
 
+/*
+ * What the page holds, in brief: enough to tell in a read of two cache lines that an action is not
+ * here. That is the answer of all drives but one. Pages of the first release have none; behind the rest
+ * of the page is only one that a write was torn in, or that a helper of the first release wrote since.
+ */
+struct tail {
+    uint8_t print[INDEX_SLOTS]; // a byte of each action
+    uint8_t count;
+    uint8_t depth;
+    uint32_t boot; // 0 unless the page is LIVE
+    uint64_t number;
+    uint64_t reserved[2];
+    uint64_t check; // of the fields above
+};
+
 struct page {
     uint32_t magic;
     uint8_t depth;
@@ -44,13 +59,18 @@ struct page {
     uint8_t reserved[36];
     uint64_t check; // of the fields above
     struct record slot[INDEX_SLOTS];
-    uint8_t tail[INDEX_PAGE - 64 - INDEX_SLOTS * sizeof(struct record)];
+    struct tail tail;
 };
 _Static_assert(sizeof(struct page) == INDEX_PAGE, "a page is one block");
 
-bool tuck_index__is_from_future(uint64_t put_ns) {
+// The latest put time that is believed.
+static uint64_t latest_put_ns(void) {
     uint64_t now_ns = tuck_clock_wall_ns();
-    return now_ns > PLAUSIBLE_NS && put_ns > now_ns + FUTURE_NS;
+    return now_ns > PLAUSIBLE_NS ? now_ns + FUTURE_NS : UINT64_MAX;
+}
+
+bool tuck_index__is_from_future(uint64_t put_ns) {
+    return put_ns > latest_put_ns();
 }
 
 // --- Checksums -----------------------------------------------------------------------------------
@@ -69,6 +89,10 @@ static uint32_t record_check(const struct index_file *file, const struct record 
 
 static uint64_t page_check(const struct index_file *file, const struct page *page) {
     return XXH3_64bits_withSeed(page, offsetof(struct page, check), seed_of(file) + 1);
+}
+
+static uint64_t tail_check(const struct index_file *file, const struct tail *tail) {
+    return XXH3_64bits_withSeed(tail, offsetof(struct tail, check), seed_of(file) + 2);
 }
 
 // --- Records -------------------------------------------------------------------------------------
@@ -150,10 +174,29 @@ static enum page_outcome read_page(struct index_file *file, uint64_t number, str
     return PAGE_DAMAGED;
 }
 
+// The hash of an action does not depend on it: any byte is as good as another.
+static uint8_t print_of(const uint8_t *action) {
+    return action[TUCK_ID_BYTES - 1];
+}
+
+static struct tail tail_of(const struct index_file *file, const struct page *page) {
+    struct tail tail = {
+        .count = (uint8_t)page->count,
+        .depth = page->depth,
+        .boot = page->state == PAGE_LIVE ? page->boot : 0,
+        .number = page->number,
+    };
+    for (unsigned i = 0; i < page->count; i++)
+        tail.print[i] = print_of(page->slot[i].action);
+    tail.check = tail_check(file, &tail);
+    return tail;
+}
+
 static int write_page(struct index_file *file, struct page *page) {
     page->magic = PAGE_MAGIC;
     page->boot = file->boot;
     page->check = page_check(file, page);
+    page->tail = tail_of(file, page);
     return tuck_pwrite_all(file->fd, page, INDEX_PAGE, page_at(page->number));
 }
 
@@ -169,6 +212,14 @@ static uint64_t parent_of(uint64_t number) {
     return low_bits(number, top_bit(number));
 }
 
+// Where to look for h when the page at `depth` has a depth of its own: `depth` again if it governs h.
+static unsigned deeper(uint64_t h, unsigned depth, unsigned of_page) {
+    for (unsigned next = depth; next < of_page; next++)
+        if (h >> next & 1)
+            return next + 1;
+    return depth;
+}
+
 // True if the split that made the page was completed. A power cut may have kept the new page and
 // lost the change of its parent, which then still governs; within one boot of the machine, LIVE is
 // proof enough.
@@ -179,7 +230,8 @@ static bool is_split_off(struct index_file *file, const struct page *page) {
     bool is_live = page->state == PAGE_LIVE, is_lost = false;
     while (number != 0 && (is_lost || !(is_live && boot == file->boot))) {
         is_lost = read_page(file, parent_of(number), &parent) != PAGE_GOOD;
-        // What was split off a lost page is all the trace there is of it, unless that did not count itself.
+        // What was split off a lost page is all the trace there is of it, unless that did not count
+        // itself.
         if (is_lost ? !is_live : parent.depth <= top_bit(number))
             return false;
         number = parent_of(number);
@@ -189,7 +241,8 @@ static bool is_split_off(struct index_file *file, const struct page *page) {
     return true;
 }
 
-// A page on the way to h is lost. What was split off it may still be there: the depth at which it is, or 0.
+// A page on the way to h is lost. What was split off it may still be there: the depth at which it
+// is, or 0.
 static unsigned look_deeper(struct index_file *file, uint64_t h, unsigned depth,
                             struct page *page) {
     struct stat stat;
@@ -241,14 +294,12 @@ static enum page_outcome find_page(struct index_file *file, uint64_t h, struct p
             asked_by = 0;
             continue;
         }
-        unsigned next = depth;
-        while (next < page->depth && !(h >> next & 1))
-            next++;
-        if (next >= page->depth) {
+        unsigned next = deeper(h, depth, page->depth);
+        if (next == depth) {
             __atomic_store_n(&file->depth_hint, page->depth, __ATOMIC_RELAXED);
             return PAGE_GOOD;
         }
-        depth = next + 1;
+        depth = next;
     }
     return PAGE_DAMAGED; // a ring of damage
 }
@@ -280,10 +331,46 @@ int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *
     return TUCK_INDEX_ABSENT;
 }
 
+// False if nothing can be told from it: the page is not there, its tail is, or its parents would have
+// to be asked whether it counts.
+static bool read_tail(struct index_file *file, uint64_t number, struct tail *tail) {
+    uint64_t at = page_at(number) + offsetof(struct page, tail);
+    return tuck_pread_full(file->fd, tail, sizeof(*tail), at) == (ssize_t)sizeof(*tail) &&
+           tail->check == tail_check(file, tail) && tail->number == number &&
+           tail->count <= INDEX_SLOTS && tail->boot == file->boot;
+}
+
+bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action) {
+    uint64_t h = hash_of(file, action->bytes);
+    unsigned depth = __atomic_load_n(&file->depth_hint, __ATOMIC_RELAXED);
+    unsigned split_at =
+        DEPTH_MAX; // the depth at which what was passed over would have been split off
+    struct tail tail;
+    for (unsigned step = 0; step < DEPTH_MAX; step++) {
+        uint64_t number = low_bits(h, depth);
+        if (!read_tail(file, number, &tail)) {
+            if (number == 0)
+                return false;
+            depth = split_at = top_bit(number);
+            continue;
+        }
+        if (tail.depth > split_at)
+            return false; // it was, and says nothing
+        unsigned next = deeper(h, depth, tail.depth);
+        if (next != depth) {
+            depth = next;
+            continue;
+        }
+        __atomic_store_n(&file->depth_hint, tail.depth, __ATOMIC_RELAXED);
+        return !memchr(tail.print, print_of(action->bytes), tail.count);
+    }
+    return false;
+}
+
 // --- Writing -------------------------------------------------------------------------------------
 
-// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show, also those that were split
-// off them: what lies between may be lost as well. 0 or -EIO.
+// Rebuilds a page whose contents are lost, as deep as the pages that were split off it show, also
+// those that were split off them: what lies between may be lost as well. 0 or -EIO.
 static int begin_page(struct index_file *file, uint64_t number, struct page *page) {
     unsigned first = number ? top_bit(number) + 1 : 0;
     unsigned depth = first;
@@ -308,9 +395,11 @@ static int begin_page(struct index_file *file, uint64_t number, struct page *pag
     return 0;
 }
 
-static void drop_unsound(struct index_file *file, struct page *page) {
+// What no lookup finds any more.
+static void drop_absent(struct index_file *file, struct page *page) {
+    uint64_t latest_ns = latest_put_ns();
     for (unsigned i = 0; i < page->count;)
-        if (is_sound(file, &page->slot[i]))
+        if (is_sound(file, &page->slot[i]) && page->slot[i].put_ns <= latest_ns)
             i++;
         else
             page->slot[i] = page->slot[--page->count];
@@ -412,7 +501,7 @@ static int write_into_page(struct index_file *file, const struct index_write *it
             status = begin_page(file, number, &page);
         } else {
             page.state = PAGE_LIVE;
-            drop_unsound(file, &page);
+            drop_absent(file, &page);
         }
         while (status == 0 && done < count && low_bits(items[done].h, page.depth) == number) {
             if (apply(file, &page, &items[done]))
@@ -472,7 +561,8 @@ void tuck_index__file_write(struct index_file *file, struct index_write *items, 
 
 // A complete new file under a name of its own, ready to be linked or renamed to "entries". 0, or
 // -errno.
-static int create_file(int dirfd, const struct tuck_index_sums *sums, char name[static 25]) {
+static int create_file(int dirfd, bool is_syncing, const struct tuck_index_sums *sums,
+                       char name[static 25]) {
     uint8_t pages[2 * INDEX_PAGE];
     tuck_index__head_new(sums, pages);
     tuck_random_name(name);
@@ -481,19 +571,23 @@ static int create_file(int dirfd, const struct tuck_index_sums *sums, char name[
     if (fd < 0)
         return -errno;
     int status = tuck_pwrite_all(fd, pages, sizeof(pages), 0);
+    if (status == 0 && is_syncing && fdatasync(fd) < 0)
+        status = -errno;
     if (status < 0)
         (void)unlinkat(dirfd, name, 0);
     return status;
 }
 
-static int create_if_missing(int dirfd) {
+static int create_if_missing(int dirfd, bool is_syncing) {
     char name[25];
-    int status = create_file(dirfd, NULL, name);
+    int status = create_file(dirfd, is_syncing, NULL, name);
     if (status < 0)
         return status;
     status = tuck_name_file(dirfd, name, dirfd, "entries");
     if (status < 0)
         (void)unlinkat(dirfd, name, 0);
+    else if (is_syncing && fsync(dirfd) < 0)
+        status = -errno;
     return status == -EEXIST ? 0 : status;
 }
 
@@ -518,8 +612,8 @@ static int open_file(int dirfd, int *ret_fd, struct super *super) {
     return status < 0 ? status : 0;
 }
 
-// Keeps a damaged file for a look, so that a new one can be begun. One helper at a time, and only what is still damaged
-// then: another may have begun the new one. True if it was done.
+// Keeps a damaged file for a look, so that a new one can be begun. One helper at a time, and only
+// what is still damaged then: another may have begun the new one. True if it was done.
 static bool set_aside(int dirfd) {
     TUCK_CLEANUP(tuck_close_fd)
     int lock =
@@ -544,8 +638,9 @@ static void guess_depth(struct index_file *file) {
     __atomic_store_n(&file->depth_hint, depth > DEPTH_MAX ? DEPTH_MAX : depth, __ATOMIC_RELAXED);
 }
 
-int tuck_index__file_open(int dirfd, struct tuck_event_sink *sink, struct index_file *file,
-                          struct super *ret_super, struct tuck_error *err) {
+int tuck_index__file_open(int dirfd, bool is_syncing, struct tuck_event_sink *sink,
+                          struct index_file *file, struct super *ret_super,
+                          struct tuck_error *err) {
     TUCK_CLEANUP(tuck_close_fd) int fd = -1;
     for (int attempt = 0;; attempt++) {
         int status = open_file(dirfd, &fd, ret_super);
@@ -559,11 +654,14 @@ int tuck_index__file_open(int dirfd, struct tuck_event_sink *sink, struct index_
         } else if (status != -ENOENT) {
             return tuck_fail_os(err, -status, "open the index 'entries'");
         }
-        status = create_if_missing(dirfd);
+        status = create_if_missing(dirfd, is_syncing);
         if (status < 0)
             return tuck_fail_os(err, -status, "create the index 'entries'");
     }
-    *file = (struct index_file){.fd = -1, .boot = tuck_index__boot_tag(), .seed = ret_super->seed};
+    *file = (struct index_file){.fd = -1,
+                                .boot = tuck_index__boot_tag(),
+                                .is_syncing = is_syncing,
+                                .seed = ret_super->seed};
     file->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
     if (file->dirfd < 0)
         return tuck_fail_os(err, errno, "hold the index directory");
@@ -577,16 +675,22 @@ void tuck_index__file_close(struct index_file *file) {
     tuck_close_fd(&file->dirfd);
 }
 
-int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bool *ret_is_new) {
+// 1 if the descriptor is of the file that is there now, 0 if not, or -errno.
+static int is_current(const struct index_file *file, int fd) {
     struct stat held, present;
-    *ret_is_new = false;
-    if (fstat(file->fd, &held) < 0)
+    if (fstat(fd, &held) < 0 || fstatat(file->dirfd, "entries", &present, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
-    if (fstatat(file->dirfd, "entries", &present, AT_SYMLINK_NOFOLLOW) == 0) {
-        if (held.st_ino == present.st_ino && held.st_dev == present.st_dev)
-            return 0;
-    } else {
-        int status = errno == ENOENT ? create_if_missing(file->dirfd) : -errno;
+    return held.st_ino == present.st_ino && held.st_dev == present.st_dev;
+}
+
+int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bool *ret_is_new) {
+    *ret_is_new = false;
+    int is_same = is_current(file, file->fd);
+    if (is_same > 0)
+        return 0;
+    if (is_same < 0) {
+        int status =
+            is_same == -ENOENT ? create_if_missing(file->dirfd, file->is_syncing) : is_same;
         if (status < 0)
             return status;
     }
@@ -604,28 +708,80 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
     return status;
 }
 
-int tuck_index__file_renew(struct index_file *file) {
-    struct tuck_index_sums sums;
+// One of its own: its lock excludes other threads too, and the one held may be of a file that was
+// cleared away.
+int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns, int *ret_fd) {
+    struct super super;
+    for (int attempt = 0; attempt < 8; attempt++) {
+        tuck_close_fd(ret_fd);
+        int status = open_file(file->dirfd, ret_fd, &super);
+        if (status == 0)
+            status =
+                *ret_fd < 0 ? -EIO : tuck_lock_range(*ret_fd, SUMS_AT, INDEX_PAGE, deadline_ns);
+        if (status < 0)
+            return status;
+        status = is_current(file, *ret_fd);
+        if (status != 0)
+            return status < 0 ? status : 0;
+    }
+    return -ETIMEDOUT;
+}
+
+int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns) {
+    struct tuck_index_sums sums = {.is_counted = false};
     char name[25];
-    tuck_index__sums_read(file->fd, &sums);
-    int status = create_file(file->dirfd, &sums, name);
+    // Locked, so that nobody adds to sums that are being left behind; and nothing is left of them
+    // that another clear has carried on already. A stopped process does not keep us from it.
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    int status = tuck_index__file_lock_sums(file, deadline_ns, &fd);
+    if (fd >= 0) // sums that cannot be read are no reason to keep the file
+        (void)!tuck_index__sums_read(fd, &sums);
+    status = create_file(file->dirfd, file->is_syncing, &sums, name);
     if (status == 0 && renameat(file->dirfd, name, file->dirfd, "entries") < 0) {
         status = -errno;
         (void)unlinkat(file->dirfd, name, 0);
     }
+    if (status == 0 && file->is_syncing && fsync(file->dirfd) < 0)
+        status = -errno;
     return status;
+}
+
+int tuck_index__file_change_sums(struct index_file *file, uint64_t deadline_ns,
+                                 void (*change)(void *arg, struct tuck_index_sums *sums),
+                                 void *arg) {
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    int status = tuck_index__file_lock_sums(file, deadline_ns, &fd);
+    return status < 0 ? status : tuck_index__sums_change(fd, change, arg);
 }
 
 // --- Walking -------------------------------------------------------------------------------------
 
-static bool walk_page(struct index_file *file, struct page *page,
+static uint64_t sound_slots(const struct index_file *file, const struct page *page) {
+    uint64_t slots = 0;
+    for (unsigned i = 0; i < page->count; i++)
+        slots |= (uint64_t)is_sound(file, &page->slot[i]) << i;
+    return slots;
+}
+_Static_assert(INDEX_SLOTS < 64, "a bit for each slot");
+
+static bool walk_page(struct index_file *file, uint64_t number, struct page *page,
                       bool (*each)(void *arg, const struct tuck_action_id *action,
                                    const struct tuck_entry *entry),
                       void *arg) {
+    struct page again;
+    uint64_t latest_ns = latest_put_ns(), sound = sound_slots(file, page);
+    // Caught in the middle of a write, or damaged for good: looks again before a record is passed
+    // over, since whoever walks may conclude that nobody names an object.
+    for (int attempt = 0; attempt < 3 && sound != (UINT64_C(1) << page->count) - 1; attempt++) {
+        if (read_page(file, number, &again) != PAGE_GOOD)
+            continue;
+        *page = again;
+        sound = sound_slots(file, page);
+    }
     for (unsigned i = 0; i < page->count; i++) {
         struct tuck_action_id action;
         struct tuck_entry entry;
-        if (!is_sound(file, &page->slot[i]))
+        if (!(sound >> i & 1) || page->slot[i].put_ns > latest_ns)
             continue;
         memcpy(action.bytes, page->slot[i].action, TUCK_ID_BYTES);
         tuck_index__entry_of(&page->slot[i], &entry);
@@ -635,36 +791,54 @@ static bool walk_page(struct index_file *file, struct page *page,
     return true;
 }
 
+// How many pages there are. -errno.
+static int64_t count_pages(const struct index_file *file) {
+    struct stat stat;
+    if (fstat(file->fd, &stat) < 0)
+        return -errno;
+    return stat.st_size <= (off_t)TREE_AT ? 0 : (stat.st_size - (off_t)TREE_AT) / (off_t)INDEX_PAGE;
+}
+
+// From page `number` on, the first that is not in a hole: a file of absurd length is mostly one.
+// `end` if there is none.
+static uint64_t skip_hole(const struct index_file *file, uint64_t number, uint64_t end) {
+    off_t data = lseek(file->fd, (off_t)page_at(number), SEEK_DATA);
+    if (data < 0)
+        return errno == ENXIO ? end : number;
+    return (uint64_t)data > page_at(number + 1) ? ((uint64_t)data - TREE_AT) / INDEX_PAGE : number;
+}
+
 int tuck_index__file_walk(struct index_file *file,
                           bool (*each)(void *arg, const struct tuck_action_id *action,
                                        const struct tuck_entry *entry),
                           void *arg) {
-    struct stat stat;
-    if (fstat(file->fd, &stat) < 0)
-        return -errno;
     TUCK_CLEANUP(tuck_free) struct page *pages = calloc(WALK_PAGES, sizeof(*pages));
-    if (!pages)
-        return -ENOMEM;
-    uint64_t end = (uint64_t)stat.st_size;
-    for (uint64_t number = 0; page_at(number) < end; number += WALK_PAGES) {
-        // A file of absurd length is mostly a hole.
-        off_t data = lseek(file->fd, (off_t)page_at(number), SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            break;
-        if (data > (off_t)page_at(number + WALK_PAGES)) {
-            number = ((uint64_t)data - TREE_AT) / INDEX_PAGE / WALK_PAGES * WALK_PAGES;
-            number -= WALK_PAGES;
+    int status = pages ? 0 : -ENOMEM;
+    int64_t end = pages ? count_pages(file) : 0;
+    for (uint64_t number = 0; end > 0 && number < (uint64_t)end;) {
+        number = skip_hole(file, number, (uint64_t)end);
+        if (number >= (uint64_t)end) {
+            end = count_pages(file);
             continue;
         }
-        ssize_t n = tuck_pread_full(file->fd, pages, WALK_PAGES * sizeof(*pages), page_at(number));
-        for (unsigned i = 0; i < WALK_PAGES && page_at(number + i) < end; i++) {
+        uint64_t count = (uint64_t)end - number < WALK_PAGES ? (uint64_t)end - number : WALK_PAGES;
+        ssize_t n = tuck_pread_full(file->fd, pages, count * sizeof(*pages), page_at(number));
+        for (unsigned i = 0; i < count; i++) {
             bool is_good =
                 n >= (ssize_t)((i + 1) * sizeof(*pages)) && is_page(file, number + i, &pages[i]);
-            if (!is_good && read_page(file, number + i, &pages[i]) != PAGE_GOOD)
-                continue;
-            if (is_split_off(file, &pages[i]) && !walk_page(file, &pages[i], each, arg))
-                return 0;
+            enum page_outcome outcome =
+                is_good ? PAGE_GOOD : read_page(file, number + i, &pages[i]);
+            if (outcome == PAGE_UNREADABLE)
+                status = -EIO;
+            if (outcome == PAGE_GOOD && is_split_off(file, &pages[i]) &&
+                !walk_page(file, number + i, &pages[i], each, arg))
+                return status;
         }
+        number += count;
+        // The file grows meanwhile: entries of a page that was still to come may have moved behind
+        // its end.
+        if (number >= (uint64_t)end)
+            end = count_pages(file);
     }
-    return 0;
+    return end < 0 ? (int)end : status;
 }

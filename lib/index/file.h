@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The file of entries, inside the index only: a linear hash of checksummed pages, shared by many
- * processes. Finds, writes and walks what is on disk. Not here: what waits in memory (index), the two
- * pages before the tree (head).
+ * processes. Finds, writes and walks what is on disk. Not here: what waits in memory (index), the
+ * two pages before the tree (head).
  *
  * Threads: find from any; the others from one at a time.
  */
@@ -39,7 +39,7 @@ struct index_file {
 
 /** Opens or creates "entries" in dirfd (borrowed). What is damaged or foreign is set aside. On
  * failure nothing is open. */
-TUCK_CHECKED int tuck_index__file_open(int dirfd, struct tuck_event_sink *sink,
+TUCK_CHECKED int tuck_index__file_open(int dirfd, bool is_syncing, struct tuck_event_sink *sink,
                                        struct index_file *file, struct super *ret_super,
                                        struct tuck_error *err);
 void tuck_index__file_close(struct index_file *file);
@@ -49,12 +49,28 @@ void tuck_index__file_close(struct index_file *file);
 TUCK_CHECKED int tuck_index__file_follow(struct index_file *file, struct super *ret_super,
                                          bool *ret_is_new);
 
-/** Begins an empty file in place of this one; follow finds it. 0 or -errno. */
-TUCK_CHECKED int tuck_index__file_renew(struct index_file *file);
+/** Begins an empty file in place of this one; follow finds it. Waits so long for whoever changes the
+ * sums. 0 or -errno. */
+TUCK_CHECKED int tuck_index__file_renew(struct index_file *file, uint64_t deadline_ns);
+
+/** A descriptor of the file that is there now, with its sums locked until it is closed. 0 or -errno;
+ * -ETIMEDOUT where another process has the lock: *ret_fd is open then all the same; -EIO where what
+ * stands there is no index. */
+TUCK_CHECKED int tuck_index__file_lock_sums(struct index_file *file, uint64_t deadline_ns,
+                                            int *ret_fd);
+
+/** Changes the sums of the file that is there now, under their lock. From any thread. 0, -ETIMEDOUT,
+ * or another -errno. */
+TUCK_CHECKED int
+tuck_index__file_change_sums(struct index_file *file, uint64_t deadline_ns,
+                             void (*change)(void *arg, struct tuck_index_sums *sums), void *arg);
 
 /** 0, TUCK_INDEX_ABSENT, or -EIO if the drive failed. */
 TUCK_CHECKED int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *action,
                                        struct tuck_entry *ret_entry);
+
+/** As tuck_index_lacks(), of what is on disk. */
+bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action);
 
 enum write_kind {
     WRITE_PUT,   // the entry, unless a later one is there
@@ -76,7 +92,7 @@ struct index_write {
 void tuck_index__file_write(struct index_file *file, struct index_write *items, size_t count,
                             uint64_t deadline_ns);
 
-/** As tuck_index_walk(). 0 or -errno. */
+/** As tuck_index_walk(). 0 or -errno, -EIO also when some pages could not be read. */
 TUCK_CHECKED int tuck_index__file_walk(struct index_file *file,
                                        bool (*each)(void *arg, const struct tuck_action_id *action,
                                                     const struct tuck_entry *entry),

@@ -9,32 +9,44 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-// The first release wrote the counters alone; its page is read, and written as the present one.
-#define SUMS_MAGIC_1 UINT64_C(0x31746e636b637574)
-#define SUMS_MAGIC   UINT64_C(0x32746e636b637574)
-#define COUNTER_ROOM 64U
+/*
+ * Page C has two parts with a checksum each. The first is that of the first release, whose helpers
+ * may still run beside ours: they read it, add to it and write it, and keep counters that they do not
+ * know. The second says how much space is used, which they do not count; `count` tells whether one of
+ * them wrote last, and then the space is to be counted anew.
+ */
+#define COUNTERS_MAGIC UINT64_C(0x31746e636b637574)
+#define SPACE_MAGIC    UINT64_C(0x32746e636b637574)
+#define COUNTER_ROOM   64U
 _Static_assert(TUCK_COUNTER_MAX <= COUNTER_ROOM, "the counters fit their page");
 
-struct sums_page_1 {
+struct counters_part {
     uint64_t magic;
-    uint64_t count;
+    uint64_t count; // of the counters that whoever wrote last knows
     uint64_t value[COUNTER_ROOM];
     uint64_t check;
 };
 
-struct sums_page {
+struct space_part {
     uint64_t magic;
-    uint64_t count;
-    uint64_t value[COUNTER_ROOM];
     int64_t base_bytes;
     int64_t base_objects;
     uint32_t is_counted;
     uint32_t collected_s;
     uint32_t swept_s;
     uint32_t sweep_next;
-    uint64_t reserved[16];
+    uint32_t gave_up_s;
+    uint32_t counted_s;
+    uint64_t reserved[15];
     uint64_t check;
 };
+
+struct sums_page {
+    struct counters_part counters;
+    struct space_part space;
+};
+_Static_assert(sizeof(struct counters_part) == 536,
+               "the first release's page is part of the format");
 _Static_assert(sizeof(struct sums_page) <= INDEX_PAGE, "the sums fit their page");
 
 // --- Page S --------------------------------------------------------------------------------------
@@ -142,69 +154,83 @@ uint32_t tuck_index__boot_tag(void) {
 
 // --- Page C --------------------------------------------------------------------------------------
 
-static uint64_t sums_check(const struct sums_page *page) {
-    return XXH3_64bits_withSeed(page, offsetof(struct sums_page, check), SUMS_MAGIC);
+static uint64_t counters_check(const struct counters_part *part) {
+    return XXH3_64bits_withSeed(part, offsetof(struct counters_part, check), COUNTERS_MAGIC);
 }
 
+static uint64_t space_check(const struct space_part *part) {
+    return XXH3_64bits_withSeed(part, offsetof(struct space_part, check), SPACE_MAGIC);
+}
+
+static bool has_space_part(const struct sums_page *page) {
+    return page->space.magic == SPACE_MAGIC && page->space.check == space_check(&page->space);
+}
+
+// False if the counters are damaged: what was counted against them is of no use without them.
 static bool take_sums(const struct sums_page *page, struct tuck_index_sums *ret_sums) {
-    struct sums_page_1 first;
-    memcpy(&first, page, sizeof(first));
     *ret_sums = (struct tuck_index_sums){0};
-    if (first.magic == SUMS_MAGIC_1 &&
-        first.check ==
-            XXH3_64bits_withSeed(&first, offsetof(struct sums_page_1, check), SUMS_MAGIC_1)) {
-        memcpy(ret_sums->counters.value, first.value, sizeof(ret_sums->counters.value));
-        return true;
-    }
-    if (page->magic != SUMS_MAGIC || page->check != sums_check(page))
+    if (page->counters.magic != COUNTERS_MAGIC ||
+        page->counters.check != counters_check(&page->counters))
         return false;
-    memcpy(ret_sums->counters.value, page->value, sizeof(ret_sums->counters.value));
-    ret_sums->base_bytes = page->base_bytes;
-    ret_sums->base_objects = page->base_objects;
-    ret_sums->is_counted = page->is_counted != 0;
-    ret_sums->collected_s = page->collected_s;
-    ret_sums->swept_s = page->swept_s;
-    ret_sums->sweep_next = page->sweep_next;
+    memcpy(ret_sums->counters.value, page->counters.value, sizeof(ret_sums->counters.value));
+    if (!has_space_part(page))
+        return true;
+    ret_sums->base_bytes = page->space.base_bytes;
+    ret_sums->base_objects = page->space.base_objects;
+    ret_sums->is_counted =
+        page->space.is_counted != 0 && page->counters.count > TUCK_COUNT_removed_objects;
+    ret_sums->collected_s = page->space.collected_s;
+    ret_sums->gave_up_s = page->space.gave_up_s;
+    ret_sums->counted_s = page->space.counted_s;
+    ret_sums->swept_s = page->space.swept_s;
+    ret_sums->sweep_next = page->space.sweep_next;
     return true;
 }
 
-void tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums) {
+int tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums) {
     struct sums_page page;
-    for (int attempt = 0; attempt < 4; attempt++)
-        if (tuck_pread_full(fd, &page, sizeof(page), SUMS_AT) == (ssize_t)sizeof(page) &&
-            take_sums(&page, ret_sums))
-            return;
+    ssize_t n = 0;
     *ret_sums = (struct tuck_index_sums){0}; // damaged: the sums begin at zero
+    // It may be read in the middle of a write: what is missing is looked for again.
+    for (int attempt = 0; attempt < 4; attempt++) {
+        n = tuck_pread_full(fd, &page, sizeof(page), SUMS_AT);
+        if (n == (ssize_t)sizeof(page) && take_sums(&page, ret_sums) && has_space_part(&page))
+            break;
+    }
+    return n < 0 ? (int)n : 0;
 }
 
 static struct sums_page page_of(const struct tuck_index_sums *sums) {
     struct sums_page page = {
-        .magic = SUMS_MAGIC,
-        .count = TUCK_COUNTER_MAX,
-        .base_bytes = sums->base_bytes,
-        .base_objects = sums->base_objects,
-        .is_counted = sums->is_counted,
-        .collected_s = sums->collected_s,
-        .swept_s = sums->swept_s,
-        .sweep_next = sums->sweep_next,
+        .counters = {.magic = COUNTERS_MAGIC, .count = TUCK_COUNTER_MAX},
+        .space =
+            {
+                .magic = SPACE_MAGIC,
+                .base_bytes = sums->base_bytes,
+                .base_objects = sums->base_objects,
+                .is_counted = sums->is_counted,
+                .collected_s = sums->collected_s,
+                .gave_up_s = sums->gave_up_s,
+                .counted_s = sums->counted_s,
+                .swept_s = sums->swept_s,
+                .sweep_next = sums->sweep_next,
+            },
     };
-    memcpy(page.value, sums->counters.value, sizeof(sums->counters.value));
-    page.check = sums_check(&page);
+    memcpy(page.counters.value, sums->counters.value, sizeof(sums->counters.value));
+    page.counters.check = counters_check(&page.counters);
+    page.space.check = space_check(&page.space);
     return page;
 }
 
-int tuck_index__sums_change(int fd, uint64_t deadline_ns,
-                            void (*change)(void *arg, struct tuck_index_sums *sums), void *arg) {
+int tuck_index__sums_change(int fd, void (*change)(void *arg, struct tuck_index_sums *sums),
+                            void *arg) {
     struct tuck_index_sums sums;
-    int status = tuck_lock_range(fd, SUMS_AT, INDEX_PAGE, deadline_ns);
+    int status = tuck_index__sums_read(fd, &sums);
     if (status < 0)
         return status;
-    tuck_index__sums_read(fd, &sums);
     change(arg, &sums);
     struct sums_page page = page_of(&sums);
-    status = tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
-    tuck_unlock_range(fd, SUMS_AT, INDEX_PAGE);
-    return status;
+    return tuck_pwrite_all(fd, &page, sizeof(page), SUMS_AT);
 }
 
 // --- Both ----------------------------------------------------------------------------------------

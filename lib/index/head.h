@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * The two pages before the tree, inside the index only. Page S: what makes the file ours, and the
- * epochs that tell which objects a power cut may have harmed. Page C: sums over all helpers, and what
- * the collector remembers between its runs. Each is small, has a checksum, and is changed under a lock
- * on its own 4 KiB. Threads: as the index.
+ * epochs that tell which objects a power cut may have harmed. Page C: sums over all helpers, and
+ * what the collector remembers between its runs. Each is small, has a checksum, and is changed
+ * under a lock on its own 4 KiB. Threads: as the index.
  */
 #pragma once
 #include "lib/index/index.h"
@@ -64,10 +64,10 @@ uint32_t tuck_index__boot_tag(void);
 
 uint32_t tuck_index__now_s(void);
 
-/** Reads page C; all zero where it is new, damaged or unreadable. */
-void tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums);
+/** Reads page C; all zero where it is new, damaged or unreadable. 0, or -errno if it could not be read:
+ * then it should not be written either. */
+TUCK_CHECKED int tuck_index__sums_read(int fd, struct tuck_index_sums *ret_sums);
 
-/** Changes page C under its lock. 0 or -errno. */
-TUCK_CHECKED int tuck_index__sums_change(int fd, uint64_t deadline_ns,
-                                         void (*change)(void *arg, struct tuck_index_sums *sums),
-                                         void *arg);
+/** Changes page C, whose lock the caller holds. 0 or -errno. */
+TUCK_CHECKED int
+tuck_index__sums_change(int fd, void (*change)(void *arg, struct tuck_index_sums *sums), void *arg);

@@ -19,7 +19,6 @@
 #define SUMS_NS     (100 * TUCK_NS_PER_MS)
 #define KEPT        256U // entries that stay in memory although they are written: of no use
 #define SPOOL_MAGIC UINT64_C(0x316c6f707374756b)
-#define TURN_AT     (UINT64_C(1) << 62) // far behind any page: the byte that a collector locks
 
 // What the write-back cache holds for an action.
 struct waiting {
@@ -103,6 +102,43 @@ static enum tuck_lru_verdict forget_if_spooled(void *arg, void *value,
     (void)arg;
     const struct waiting *present = value;
     return presence == TUCK_LRU_IS_DIRTY && present->is_spooled ? TUCK_LRU_FORGET : TUCK_LRU_KEEP;
+}
+
+static enum tuck_lru_verdict forget_if_removal(void *arg, void *value,
+                                               enum tuck_lru_presence presence) {
+    (void)arg;
+    const struct waiting *present = value;
+    return presence == TUCK_LRU_IS_DIRTY && present->kind == WRITE_REMOVE ? TUCK_LRU_FORGET
+                                                                          : TUCK_LRU_KEEP;
+}
+
+struct keys {
+    struct tuck_action_id *action;
+    size_t count, room;
+};
+
+static bool note_key(void *arg, const void *key, const void *value) {
+    struct keys *keys = arg;
+    (void)value;
+    if (keys->count < keys->room)
+        memcpy(keys->action[keys->count++].bytes, key, TUCK_ID_BYTES);
+    return true;
+}
+
+// Drops those dirty entries of which forget() says so. Returns how many are dirty no more.
+static size_t forget_dirty(struct tuck_index *index,
+                           enum tuck_lru_verdict (*forget)(void *arg, void *value,
+                                                           enum tuck_lru_presence presence)) {
+    size_t before = tuck_lru_dirty_count(index->entries);
+    struct keys keys = {.room = before};
+    keys.action = calloc(keys.room ? keys.room : 1, sizeof(*keys.action));
+    if (keys.action)
+        tuck_lru_walk_dirty(index->entries, note_key, &keys);
+    for (size_t i = 0; i < keys.count; i++)
+        (void)!tuck_lru_change(index->entries, &keys.action[i], forget, NULL, NULL, NULL);
+    free(keys.action);
+    size_t after = tuck_lru_dirty_count(index->entries);
+    return before > after ? before - after : 0;
 }
 
 static void change_super(struct tuck_index *index, uint64_t wait_ns,
@@ -206,7 +242,8 @@ int tuck_index_open(int dirfd, const struct tuck_index_options *options,
         status = tuck_lru_new(options->group ? options->group : index->own_group, &how,
                               &index->entries, err);
     if (status == 0)
-        status = tuck_index__file_open(dirfd, options->sink, &index->file, &super, err);
+        status = tuck_index__file_open(dirfd, options->is_durable, options->sink, &index->file,
+                                       &super, err);
     if (status < 0) {
         tuck_lru_free(index->entries);
         tuck_lru_group_free(index->own_group);
@@ -214,7 +251,6 @@ int tuck_index_open(int dirfd, const struct tuck_index_options *options,
         free(index);
         return status;
     }
-    index->file.is_syncing = options->is_durable;
     take_super(index, &super);
     take_in_spools(index);
     *ret_index = index;
@@ -244,6 +280,10 @@ static size_t count_dirty(const struct tuck_index *index) {
     return count ? count : 1;
 }
 
+bool tuck_index_believes(uint64_t put_ns) {
+    return !tuck_index__is_from_future(put_ns);
+}
+
 size_t tuck_index_record(struct tuck_index *index, const struct tuck_action_id *action,
                          const struct tuck_entry *entry) {
     struct waiting item = {.kind = WRITE_PUT, .is_known_good = true, .entry = *entry};
@@ -267,7 +307,21 @@ int tuck_index_remove(struct tuck_index *index, const struct tuck_action_id *act
     return make_dirty(index, action, &item, SIZE_MAX, ret_seq) ? 0 : TUCK_ENOMEM;
 }
 
-// What waits here may be older than what another helper has written since: a touch, an entry from a spool.
+size_t tuck_index_spare(struct tuck_index *index) {
+    return forget_dirty(index, forget_if_removal);
+}
+
+bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *action) {
+    struct waiting waiting;
+    bool is_dirty;
+    if (tuck_lru_dirty_count(index->entries) > 0 &&
+        tuck_lru_peek(index->entries, action, &waiting, &is_dirty) == 0)
+        return false;
+    return tuck_index__file_lacks(&index->file, action);
+}
+
+// What waits here may be older than what another helper has written since: a touch, an entry from a
+// spool.
 int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
                     struct tuck_entry *ret_entry) {
     struct waiting waiting;
@@ -459,29 +513,10 @@ int tuck_index_walk(struct tuck_index *index,
     return status < 0 ? tuck_fail_os(err, -status, "read the index") : 0;
 }
 
-struct keys {
-    struct tuck_action_id *action;
-    size_t count, room;
-};
-
-static bool note_key(void *arg, const void *key, const void *value) {
-    struct keys *keys = arg;
-    (void)value;
-    if (keys->count < keys->room)
-        memcpy(keys->action[keys->count++].bytes, key, TUCK_ID_BYTES);
-    return true;
-}
-
-// What waits in the spool belongs to the cache that is cleared; what this process has recorded does not.
+// What waits in the spool belongs to the cache that is cleared; what this process has recorded does
+// not.
 static void forget_spooled(struct tuck_index *index) {
-    struct keys keys = {.room = tuck_lru_dirty_count(index->entries)};
-    keys.action = calloc(keys.room ? keys.room : 1, sizeof(*keys.action));
-    if (keys.action)
-        tuck_lru_walk_dirty(index->entries, note_key, &keys);
-    for (size_t i = 0; i < keys.count; i++)
-        (void)!tuck_lru_change(index->entries, &keys.action[i], forget_if_spooled, NULL, NULL,
-                               NULL);
-    free(keys.action);
+    (void)forget_dirty(index, forget_if_spooled);
     int fd = open_spool_dir(index);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
@@ -495,39 +530,72 @@ static void forget_spooled(struct tuck_index *index) {
     forget_spools(index);
 }
 
-int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
+struct waiting_walk {
+    bool (*each)(void *arg, const struct tuck_action_id *action, const struct tuck_entry *entry);
+    void *arg;
+};
+
+static bool visit_waiting(void *arg, const void *key, const void *value) {
+    const struct waiting_walk *walk = arg;
+    const struct waiting *waiting = value;
+    struct tuck_action_id action;
+    memcpy(action.bytes, key, TUCK_ID_BYTES);
+    return waiting->kind != WRITE_PUT || walk->each(walk->arg, &action, &waiting->entry);
+}
+
+void tuck_index_walk_waiting(struct tuck_index *index,
+                             bool (*each)(void *arg, const struct tuck_action_id *action,
+                                          const struct tuck_entry *entry),
+                             void *arg) {
+    struct waiting_walk walk = {each, arg};
+    tuck_lru_walk_dirty(index->entries, visit_waiting, &walk);
+}
+
+static int follow(struct tuck_index *index) {
     struct super super;
     bool is_new;
-    int status = tuck_index__file_renew(&index->file);
+    int status = tuck_index__file_follow(&index->file, &super, &is_new);
+    if (status == 0 && is_new)
+        take_super(index, &super);
+    return status;
+}
+
+int tuck_index_follow(struct tuck_index *index, struct tuck_error *err) {
+    int status = follow(index);
+    return status < 0 ? tuck_fail_os(err, -status, "open the index anew") : 0;
+}
+
+uint64_t tuck_index_bytes(struct tuck_index *index) {
+    struct stat stat;
+    return fstat(index->file.fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+}
+
+int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {
+    int status = tuck_index__file_renew(&index->file, tuck_clock_mono_ns() + SUMS_NS);
     if (status == 0)
-        status = tuck_index__file_follow(&index->file, &super, &is_new);
+        status = follow(index);
     if (status < 0)
         return tuck_fail_os(err, -status, "begin a new index");
-    if (is_new)
-        take_super(index, &super);
     forget_spooled(index);
     return 0;
 }
 
 // --- Sums ----------------------------------------------------------------------------------------
 
-void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums) {
-    tuck_index__sums_read(index->file.fd, ret_sums);
+void tuck_index_sums(struct tuck_index *index, void (*add)(void *arg, struct tuck_index_sums *sums),
+                     void *arg, struct tuck_index_sums *ret_sums) {
+    TUCK_CLEANUP(tuck_close_fd) int fd = -1;
+    (void)!tuck_index__file_lock_sums(&index->file, tuck_clock_mono_ns() + SUMS_NS, &fd);
+    (void)!tuck_index__sums_read(fd >= 0 ? fd : index->file.fd, ret_sums);
+    if (add)
+        add(arg, ret_sums); // the lock goes with the descriptor
 }
 
 int tuck_index_change_sums(struct tuck_index *index,
                            void (*change)(void *arg, struct tuck_index_sums *sums), void *arg) {
     int status =
-        tuck_index__sums_change(index->file.fd, tuck_clock_mono_ns() + SUMS_NS, change, arg);
+        tuck_index__file_change_sums(&index->file, tuck_clock_mono_ns() + SUMS_NS, change, arg);
     if (status == -ETIMEDOUT)
         return TUCK_INDEX_BUSY;
     return status < 0 ? TUCK_EIO : 0;
-}
-
-bool tuck_index_take_turn(struct tuck_index *index) {
-    return tuck_lock_range(index->file.fd, TURN_AT, 1, 0) == 0;
-}
-
-void tuck_index_end_turn(struct tuck_index *index) {
-    tuck_unlock_range(index->file.fd, TURN_AT, 1);
 }

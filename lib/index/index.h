@@ -62,8 +62,17 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index);
 TUCK_CHECKED int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
                                  struct tuck_entry *ret_entry);
 
+/** True if find would say that it is absent; so would it after a write that was torn, and then the entry
+ * is missed. Costs a fraction of it, where most actions are absent; tells nothing of pages that were
+ * last written before the machine's last boot. */
+bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *action);
+
 /** So many may be dirty; one more is lost. */
 #define TUCK_INDEX_DIRTY_MAX 16384U
+
+/** Whether a put time can be: one in the future is damage, or was made while the clock was wrong. An
+ * entry with such a time is absent. */
+bool tuck_index_believes(uint64_t put_ns);
 
 /** Makes the entry dirty; epoch and boot are filled in. Returns how many are dirty; 0 if there was
  * no room or memory for this one, which becomes a miss. */
@@ -79,6 +88,9 @@ size_t tuck_index_touch(struct tuck_index *index, const struct tuck_action_id *a
  * object's removal has to wait for. 0 or TUCK_ENOMEM. */
 TUCK_CHECKED int tuck_index_remove(struct tuck_index *index, const struct tuck_action_id *action,
                                    const struct tuck_entry *entry, uint64_t *ret_seq);
+
+/** Takes back every removal that no flush has begun: nothing may wait for them. Returns how many. */
+size_t tuck_index_spare(struct tuck_index *index);
 
 /** True if the object as named by entry->file_tag needs no second look: it was hashed in this boot
  * of the machine, or it has been made durable since it was. */
@@ -99,11 +111,24 @@ size_t tuck_index_spool(struct tuck_index *index);
 void tuck_index_sync_if_due(struct tuck_index *index, int (*sync)(int fd));
 
 /** Calls each(arg, …) for every entry in the file, without those still dirty here; stops when it
- * returns false. */
+ * returns false. An entry that moves to another page meanwhile may be met twice. < 0 also if not
+ * all of it could be read: who was not met may be there. */
 TUCK_CHECKED int tuck_index_walk(struct tuck_index *index,
                                  bool (*each)(void *arg, const struct tuck_action_id *action,
                                               const struct tuck_entry *entry),
                                  void *arg, struct tuck_error *err);
+
+/** The same for what this process has put and not written yet. */
+void tuck_index_walk_waiting(struct tuck_index *index,
+                             bool (*each)(void *arg, const struct tuck_action_id *action,
+                                          const struct tuck_entry *entry),
+                             void *arg);
+
+/** Goes on with the file that is there now, if another process has cleared the cache. 0 or < 0. */
+TUCK_CHECKED int tuck_index_follow(struct tuck_index *index, struct tuck_error *err);
+
+/** The space that the file takes on the drive. */
+uint64_t tuck_index_bytes(struct tuck_index *index);
 
 /** Begins an empty file in place of this one; other processes find it at their next flush. Sums are
  * kept. */
@@ -115,21 +140,21 @@ struct tuck_index_sums {
     int64_t base_bytes;            // on the drive besides what the counters say was stored and
     int64_t base_objects;          // removed
     bool is_counted;               // base_… are known; else somebody should count and set them
-    uint32_t collected_s;          // wall clock: when a collector last looked
+    uint32_t counted_s;            // wall clock: when that was done last
+    uint32_t collected_s;          // wall clock: when a collector last looked,
+    uint32_t gave_up_s;            // when that was if it could not make enough room, else 0
     uint32_t swept_s;              // when the last directory was searched for orphans,
     uint32_t sweep_next;           // and which comes next
 };
 
-/** Reads the sums; all zero where they are new or damaged. */
-void tuck_index_sums(struct tuck_index *index, struct tuck_index_sums *ret_sums);
+/** Reads the sums, all zero where they are new or damaged, and calls add(arg, ret_sums), unless add
+ * is NULL, while nobody can change them, so that what is moved to them from elsewhere is seen either
+ * there or here. Where others hold them for 100 ms, they are read all the same. */
+void tuck_index_sums(struct tuck_index *index, void (*add)(void *arg, struct tuck_index_sums *sums),
+                     void *arg, struct tuck_index_sums *ret_sums);
 
 /** Changes the sums under their lock, which is waited for 100 ms at most. 0, TUCK_INDEX_BUSY, or
  * < 0. */
 TUCK_CHECKED int tuck_index_change_sums(struct tuck_index *index,
                                         void (*change)(void *arg, struct tuck_index_sums *sums),
                                         void *arg);
-
-/** Takes the right to collect on this drive, which one process has at a time and loses when it dies.
- * False if another has it, or the drive is read-only. */
-TUCK_CHECKED bool tuck_index_take_turn(struct tuck_index *index);
-void tuck_index_end_turn(struct tuck_index *index);

@@ -12,6 +12,7 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 
 #define DAY_S    86400
 #define ROOT_MAX 4000 // bytes of a root's path
@@ -120,6 +121,10 @@ int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err
     if (renameat(drive->rootfd, "tuck.json", drive->rootfd, "tuck.json.damaged") < 0)
         return tuck_fail_os(err, errno, "set aside the damaged '%s/tuck.json'", drive->root);
     return 0;
+}
+
+int tuck_drive_take_turn(struct tuck_drive *drive, uint64_t wait_ns) {
+    return tuck_lock_file(drive->rootfd, tuck_clock_mono_ns() + wait_ns) < 0 ? TUCK_DRIVE_BUSY : 0;
 }
 
 static int check_owner(struct tuck_drive *drive, struct tuck_error *err) {
@@ -349,6 +354,11 @@ int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
     return tuck_space_read(drive->rootfd, ret_space, err);
 }
 
+bool tuck_drive_is_readonly(struct tuck_drive *drive) {
+    struct statvfs found;
+    return fstatvfs(drive->rootfd, &found) == 0 && (found.f_flag & ST_RDONLY);
+}
+
 int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {
     struct stat held, present;
     char byte;
@@ -376,8 +386,9 @@ int tuck_drive_probe(struct tuck_drive *drive, struct tuck_error *err) {
     return 0;
 }
 
-// By the time of the last write, or of the last rename as well.
-static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s, bool by_change) {
+// By the time of the last change: of an object that is just being removed the last write is long
+// ago.
+static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s) {
     uint64_t now_s = tuck_clock_wall_ns() / TUCK_NS_PER_S;
     int fd = tuck_open_beneath(drive->rootfd, name, O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -389,7 +400,7 @@ static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s
         struct stat stat;
         if (strcmp(found->d_name, ".") == 0 || strcmp(found->d_name, "..") == 0 ||
             fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
-            (uint64_t)(by_change ? stat.st_ctim : stat.st_mtim).tv_sec + age_s > now_s)
+            (uint64_t)stat.st_ctim.tv_sec + age_s > now_s)
             continue;
         if (!S_ISDIR(stat.st_mode)) {
             (void)unlinkat(dirfd(dir), found->d_name, 0);
@@ -404,6 +415,6 @@ static void sweep_dir(struct tuck_drive *drive, const char *name, uint64_t age_s
 }
 
 void tuck_drive_sweep(struct tuck_drive *drive) {
-    sweep_dir(drive, "staging", DAY_S, false);
-    sweep_dir(drive, "quarantine", 7 * DAY_S, true);
+    sweep_dir(drive, "staging", DAY_S);
+    sweep_dir(drive, "quarantine", 7 * DAY_S);
 }

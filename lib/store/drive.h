@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Drive: one directory tree on one device that holds objects and an index. Opens it, looks after it,
- * and lends its directories. Not here: its objects (object, stage), which drives belong together
- * (set), which action made what (index), when to fall back (cache).
+ * Drive: one directory tree on one device that holds objects and an index. Opens it, looks after
+ * it, and lends its directories. Not here: its objects (object, stage), which drives belong
+ * together (set), which action made what (index), when to fall back (cache).
  *
- * Modes: directories 0700 and files 0400 under the caller's umask 077. Threads: any, but for opening
- * and closing.
+ * Modes: directories 0700 and files 0400 under the caller's umask 077. Threads: any, but for
+ * opening and closing.
  */
 #pragma once
 #include "lib/base/error.h"
@@ -17,6 +17,7 @@ enum tuck_drive_outcome {
     TUCK_DRIVE_MISSING = 1, // there is no such directory
     TUCK_DRIVE_BLANK,       // it has no format file, and nothing that is in the way of a cache
     TUCK_DRIVE_OCCUPIED,    // it has no format file, and other things are in it
+    TUCK_DRIVE_BUSY,        // another process has the turn
 };
 
 /** Holds the directory at the absolute path `root`, made if it is missing and may be. Refuses one
@@ -35,12 +36,17 @@ TUCK_CHECKED int tuck_drive_read_format(struct tuck_drive *drive, char *ret_text
 TUCK_CHECKED int tuck_drive_write_format(struct tuck_drive *drive, const char *text, bool is_new,
                                          struct tuck_error *err);
 
+/** Takes the right to write tuck.json on this drive and on others of its set, as far as other
+ * processes ask for it too; tuck_drive_close() gives it back. Waits so long for another process. 0,
+ * or TUCK_DRIVE_BUSY: also where there are no locks. */
+TUCK_CHECKED int tuck_drive_take_turn(struct tuck_drive *drive, uint64_t wait_ns);
+
 /** Keeps a damaged tuck.json for a look. */
 TUCK_CHECKED int tuck_drive_set_aside_format(struct tuck_drive *drive, struct tuck_error *err);
 
 /** From now on the drive serves: nobody else may write to it, and paths are handed out below
- * `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go command
- * moves away files whose path does not begin with $GOCACHE. */
+ * `gocache` if that is not NULL: through a link made there when root is elsewhere, for the go
+ * command moves away files whose path does not begin with $GOCACHE. */
 TUCK_CHECKED int tuck_drive_begin(struct tuck_drive *drive, const char *gocache,
                                   struct tuck_error *err);
 
@@ -65,6 +71,9 @@ TUCK_CHECKED int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error
 /** How much room its file system has. */
 TUCK_CHECKED int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                                   struct tuck_error *err);
+
+/** Whether its file system takes no writes, as far as it says. */
+bool tuck_drive_is_readonly(struct tuck_drive *drive);
 
 /** Whether the drive is still there and answers: its directory is the one that was opened, and can be
  * read and written. Blocks on it. 0, or why not. */

@@ -33,6 +33,6 @@ void tuck_store__close_subdirs(struct tuck_drive *drive);
 
 /** Whatever stands under the object's name goes away: a damaged object, a link, an empty directory; a
  * full one into staging. With `seen`, only if it is still the file that was looked at: another helper
- * may have put a sound one in its place. */
-void tuck_store__take_away(struct tuck_drive *drive, const struct tuck_output_id *output,
+ * may have put a sound one in its place. True if it is gone. */
+bool tuck_store__take_away(struct tuck_drive *drive, const struct tuck_output_id *output,
                            const struct stat *seen);

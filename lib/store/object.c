@@ -8,8 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define BLOCK       4096U // what file systems allocate at least, nearly everywhere
-#define QUARANTINED 32    // damaged objects that are kept for a look
+#define BLOCK             4096U // what file systems allocate at least, nearly everywhere
+#define QUARANTINED       32    // damaged objects that are kept for a look, and how much they may
+#define QUARANTINED_BYTES (UINT64_C(64) << 20) // take together: they are beyond the bound
 
 // --- Looking at objects --------------------------------------------------------------------------
 
@@ -81,26 +82,34 @@ int tuck_object_check(const char *path, uint64_t size, uint32_t *ret_tag) {
 
 // A damaged object is kept for a look, unless there are enough of them. True if it is there now.
 static bool quarantine(struct tuck_drive *drive, int dirfd, const char *name,
-                       const struct tuck_output_id *output) {
+                       const struct tuck_output_id *output, uint64_t size) {
     TUCK_CLEANUP(tuck_close_fd) int to = tuck_store__open_dir(drive->rootfd, "quarantine");
     int copy = to < 0 ? -1 : fcntl(to, F_DUPFD_CLOEXEC, 0);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
     int count = 0;
+    struct stat stat;
     if (!dir) {
         tuck_close_fd(&copy);
         return false;
     }
-    for (struct dirent *found; (found = readdir(dir));)
-        count += found->d_name[0] != '.';
+    for (struct dirent *found; (found = readdir(dir));) {
+        if (found->d_name[0] == '.')
+            continue;
+        count++;
+        size += fstatat(to, found->d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0
+                    ? tuck_object_space_of((uint64_t)stat.st_size)
+                    : 0;
+    }
     (void)closedir(dir);
     char hex[TUCK_ID_HEX + 1] = {0};
     tuck_hex(hex, output->bytes, TUCK_ID_BYTES);
-    return count < QUARANTINED && renameat(dirfd, name, to, hex) == 0;
+    return count < QUARANTINED && size <= QUARANTINED_BYTES && renameat(dirfd, name, to, hex) == 0;
 }
 
-// Whatever stands under the name goes away: a damaged object, a link, an empty directory; a full one into staging. With
-// `seen`, only if it is still the file that was looked at: another helper may have put a sound one in its place.
-void tuck_store__take_away(struct tuck_drive *drive, const struct tuck_output_id *output,
+// Whatever stands under the name goes away: a damaged object, a link, an empty directory; a full
+// one into staging. With `seen`, only if it is still the file that was looked at: another helper
+// may have put a sound one in its place.
+bool tuck_store__take_away(struct tuck_drive *drive, const struct tuck_output_id *output,
                            const struct stat *seen) {
     char path[TUCK_OBJECT_PATH_TAIL], name[25];
     struct stat stat;
@@ -110,15 +119,15 @@ void tuck_store__take_away(struct tuck_drive *drive, const struct tuck_output_id
     int dirfd = tuck_open_beneath(drive->rootfd, path, O_RDONLY | O_DIRECTORY, 0);
     if (dirfd < 0 || fstatat(dirfd, path + 11, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
         (seen && tuck_store__tag_of(seen) != tuck_store__tag_of(&stat)))
-        return;
-    if (seen && S_ISREG(stat.st_mode) && quarantine(drive, dirfd, path + 11, output))
-        return;
+        return false;
+    if (seen && S_ISREG(stat.st_mode) &&
+        quarantine(drive, dirfd, path + 11, output, tuck_object_space_of((uint64_t)stat.st_size)))
+        return true;
     if (unlinkat(dirfd, path + 11, 0) == 0 || unlinkat(dirfd, path + 11, AT_REMOVEDIR) == 0)
-        return;
+        return true;
     tuck_random_name(name);
     TUCK_CLEANUP(tuck_close_fd) int staging = tuck_store__open_dir(drive->rootfd, "staging");
-    if (staging >= 0)
-        (void)renameat(dirfd, path + 11, staging, name);
+    return staging >= 0 && renameat(dirfd, path + 11, staging, name) == 0;
 }
 
 // 0 if the file has the hash and did not change meanwhile, TUCK_OBJECT_DAMAGED if not, -errno if it
@@ -148,7 +157,8 @@ static int hash_file(int fd, const struct stat *before, const struct tuck_output
     return tuck_output_equal(&found, output) ? 0 : TUCK_OBJECT_DAMAGED;
 }
 
-// As tuck_object_verify() without taking anything away; *ret_stat is what was opened, if something was.
+// 0, TUCK_OBJECT_DAMAGED, TUCK_OBJECT_ABSENT if it changed meanwhile, or -errno: it could not be
+// read. *ret_stat is what was opened, if something was.
 static int look_into(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
                      struct stat *ret_stat, bool *ret_is_open) {
     char path[TUCK_OBJECT_PATH_TAIL];
@@ -164,11 +174,16 @@ static int look_into(struct tuck_drive *drive, const struct tuck_output_id *outp
                      : TUCK_OBJECT_DAMAGED;
     if (status == -ELOOP || (fd < 0 && status == -ENXIO))
         return TUCK_OBJECT_DAMAGED; // a symbolic link, a socket
-    // What cannot be read now may be sound: it is a miss, and only a put, which has the content,
-    // replaces it.
-    if (status < 0)
-        return tuck_object_is_fault(-status) ? TUCK_EIO : TUCK_OBJECT_ABSENT;
     return status;
+}
+
+static struct tuck_object_found found_of(const struct stat *stat, bool is_open) {
+    struct tuck_object_found found = {0};
+    if (is_open) {
+        found.size = (uint64_t)stat->st_size;
+        found.tag = tuck_store__tag_of(stat);
+    }
+    return found;
 }
 
 int tuck_object_verify(struct tuck_drive *drive, const struct tuck_output_id *output, uint64_t size,
@@ -176,10 +191,14 @@ int tuck_object_verify(struct tuck_drive *drive, const struct tuck_output_id *ou
     struct stat stat;
     bool is_open;
     int status = look_into(drive, output, size, &stat, &is_open);
+    if (status >= 0)
+        *ret_found = found_of(&stat, is_open);
     if (status == TUCK_OBJECT_DAMAGED)
-        tuck_store__take_away(drive, output, is_open ? &stat : NULL);
-    if (status == 0)
-        *ret_found = (struct tuck_object_found){(uint64_t)stat.st_size, tuck_store__tag_of(&stat)};
+        ret_found->is_gone = tuck_store__take_away(drive, output, is_open ? &stat : NULL);
+    // What cannot be read now may be sound: it is a miss, and only a put, which has the content,
+    // replaces it.
+    if (status < 0)
+        return tuck_object_is_fault(-status) ? TUCK_EIO : TUCK_OBJECT_ABSENT;
     return status;
 }
 
@@ -188,8 +207,10 @@ int tuck_object_inspect(struct tuck_drive *drive, const struct tuck_output_id *o
     struct stat stat;
     bool is_open;
     int status = look_into(drive, output, TUCK_OBJECT_ANY_SIZE, &stat, &is_open);
-    if (status == 0 || (status == TUCK_OBJECT_DAMAGED && is_open))
-        *ret_found = (struct tuck_object_found){(uint64_t)stat.st_size, tuck_store__tag_of(&stat)};
+    if (status >= 0)
+        *ret_found = found_of(&stat, is_open);
+    if (status < 0)
+        return status == -ENOENT ? TUCK_OBJECT_ABSENT : TUCK_EIO;
     return status;
 }
 
@@ -209,6 +230,14 @@ int tuck_object_sync(struct tuck_drive *drive, const struct tuck_output_id *outp
 
 // --- Removing and walking ------------------------------------------------------------------------
 
+// The object comes back, unless another has been put in its place by now: then this one is gone.
+static int give_back(struct tuck_drive *drive, int staging, const char *name, const char *path) {
+    int status = tuck_name_file(staging, name, drive->rootfd, path);
+    if (status == -EEXIST)
+        return unlinkat(staging, name, 0) < 0 ? -errno : 0;
+    return status < 0 ? status : TUCK_OBJECT_CLAIMED;
+}
+
 int tuck_object_remove(struct tuck_drive *drive, const struct tuck_output_id *output,
                        bool (*is_claimed)(void *arg, const struct tuck_output_id *output),
                        void *arg, struct tuck_error *err) {
@@ -217,22 +246,27 @@ int tuck_object_remove(struct tuck_drive *drive, const struct tuck_output_id *ou
     if (is_claimed(arg, output))
         return TUCK_OBJECT_CLAIMED;
     TUCK_CLEANUP(tuck_close_fd) int staging = tuck_store__open_dir(drive->rootfd, "staging");
-    if (staging < 0)
-        return tuck_fail_os(err, -staging, "open '%s/staging'", drive->root);
+    int status = staging < 0 ? staging : 0;
     tuck_random_name(name);
-    if (renameat(drive->rootfd, path, staging, name) < 0)
-        return errno == ENOENT ? TUCK_OBJECT_ABSENT
-                               : tuck_fail_os(err, errno, "remove '%s/%s'", drive->root, path);
+    if (status == 0 && renameat(drive->rootfd, path, staging, name) < 0)
+        status = -errno;
+    // Where the drive is so full that it cannot even be moved, it goes at once: that makes room.
+    if (status == -ENOSPC || status == -EDQUOT)
+        return unlinkat(drive->rootfd, path, 0) == 0 ? 0
+               : errno == ENOENT                     ? TUCK_OBJECT_ABSENT
+                                 : tuck_fail_os(err, errno, "remove '%s/%s'", drive->root, path);
+    if (status < 0)
+        return status == -ENOENT ? TUCK_OBJECT_ABSENT
+                                 : tuck_fail_os(err, -status, "remove '%s/%s'", drive->root, path);
     // A helper claims before it looks. If it looked before the rename its claim is visible now; if
     // after, it saw nothing.
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (is_claimed(arg, output)) {
-        (void)renameat(staging, name, drive->rootfd, path);
-        return TUCK_OBJECT_CLAIMED;
-    }
-    if (unlinkat(staging, name, 0) < 0)
-        return tuck_fail_os(err, errno, "remove '%s/staging/%s'", drive->root, name);
-    return 0;
+    if (is_claimed(arg, output))
+        status = give_back(drive, staging, name, path);
+    else if (unlinkat(staging, name, 0) < 0 && errno != EISDIR && errno != EPERM)
+        status = -errno; // what is no file is swept later
+    return status < 0 ? tuck_fail_os(err, -status, "remove '%s/staging/%s'", drive->root, name)
+                      : status;
 }
 
 int tuck_object_walk(struct tuck_drive *drive, unsigned first, unsigned last,
@@ -252,17 +286,30 @@ int tuck_object_walk(struct tuck_drive *drive, unsigned first, unsigned last,
             tuck_close_fd(&fd);
             return tuck_fail_os(err, failed, "read '%s/%s'", drive->root, path);
         }
-        for (struct dirent *found; goes_on && (found = readdir(dir));) {
+        int failed = 0;
+        while (goes_on && failed == 0) {
             struct stat stat;
+            errno = 0;
+            struct dirent *found = readdir(dir);
+            if (!found) {
+                failed = errno;
+                break;
+            }
             if (strlen(found->d_name) != OBJECT_NAME ||
-                !tuck_unhex(seen.output.bytes + 1, found->d_name, TUCK_ID_BYTES - 1) ||
-                fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                !tuck_unhex(seen.output.bytes + 1, found->d_name, TUCK_ID_BYTES - 1))
                 continue;
+            if (fstatat(dirfd(dir), found->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0) {
+                failed = errno == ENOENT ? 0 : errno; // it was removed just now
+                continue;
+            }
             seen.size = (uint64_t)stat.st_size;
-            seen.changed_s = (uint64_t)stat.st_ctim.tv_sec;
+            seen.changed_ns =
+                (uint64_t)stat.st_ctim.tv_sec * TUCK_NS_PER_S + (uint64_t)stat.st_ctim.tv_nsec;
             goes_on = each(arg, &seen);
         }
         (void)closedir(dir);
+        if (failed)
+            return tuck_fail_os(err, failed, "read '%s/%s'", drive->root, path);
     }
     return 0;
 }

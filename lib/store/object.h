@@ -45,15 +45,17 @@ TUCK_CHECKED int tuck_object_check(const char *path, uint64_t size, uint32_t *re
 struct tuck_object_found {
     uint64_t size; // bytes
     uint32_t tag;  // as tuck_object_check() gives it, taken before the reading
+    bool is_gone;  // it was damaged and was taken away
 };
 
 /** Reads and hashes an object. A damaged one is taken away, so that the next put can replace it: to
- * quarantine/, where a few are kept for a look. 0 with *ret_found, an outcome, or TUCK_EIO if it
- * could not be read: then it stays. */
+ * quarantine/, where a few are kept for a look. 0 or TUCK_OBJECT_DAMAGED with *ret_found, another
+ * outcome, or TUCK_EIO if the drive could not read it: then it stays. */
 TUCK_CHECKED int tuck_object_verify(struct tuck_drive *drive, const struct tuck_output_id *output,
                                     uint64_t size, struct tuck_object_found *ret_found);
 
-/** As above, and leaves a damaged one where it is. */
+/** As above, and leaves a damaged one where it is. TUCK_EIO also for an object that may not be opened:
+ * TUCK_OBJECT_ABSENT means that it is gone, or was replaced meanwhile. */
 TUCK_CHECKED int tuck_object_inspect(struct tuck_drive *drive, const struct tuck_output_id *output,
                                      struct tuck_object_found *ret_found);
 
@@ -74,12 +76,12 @@ TUCK_CHECKED int tuck_object_remove(struct tuck_drive *drive, const struct tuck_
 
 struct tuck_object_seen {
     struct tuck_output_id output;
-    uint64_t size;      // bytes
-    uint64_t changed_s; // wall clock of the last change of the file, its naming for instance
+    uint64_t size;       // bytes
+    uint64_t changed_ns; // wall clock of the last change of the file, its naming for instance
 };
 
 /** Calls each() for every object whose id begins with a byte in [first, last]; stops when it returns
- * false. */
+ * false. 0, or < 0 if some could not be looked at: who was not met may be there. */
 TUCK_CHECKED int tuck_object_walk(struct tuck_drive *drive, unsigned first, unsigned last,
                                   bool (*each)(void *arg, const struct tuck_object_seen *seen),
                                   void *arg, struct tuck_error *err);

@@ -19,16 +19,25 @@ struct tuck_objects {
     struct tuck_drive *drive;
     enum tuck_durability durability;
     struct tuck_lru *lru;
-    struct tuck_removals removals; /* atomic, each for itself: sums for people */
+    struct tuck_removals removals; /* atomic, each for itself: nobody compares them */
 };
 
 // --- The back end --------------------------------------------------------------------------------
+
+static void note_removal(struct tuck_objects *objects, uint64_t size) {
+    __atomic_fetch_add(&objects->removals.objects, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&objects->removals.bytes, tuck_object_space_of(size), __ATOMIC_RELAXED);
+}
 
 static int load_object(void *backend, const void *key, void *ret_value, struct tuck_error *err) {
     struct tuck_objects *objects = backend;
     struct tuck_object_found found;
     (void)err;
     int status = tuck_object_verify(objects->drive, key, TUCK_OBJECT_ANY_SIZE, &found);
+    if (status == TUCK_OBJECT_DAMAGED && found.is_gone) {
+        __atomic_fetch_add(&objects->removals.damaged, 1, __ATOMIC_RELAXED);
+        note_removal(objects, found.size);
+    }
     if (status == TUCK_OBJECT_DAMAGED)
         return TUCK_ECORRUPT;
     if (status != 0)
@@ -41,11 +50,8 @@ static int remove_object(struct tuck_objects *objects, const struct tuck_output_
                          const struct known *known, struct tuck_leases *leases,
                          struct tuck_error *err) {
     int status = tuck_object_remove(objects->drive, output, tuck_leases_claim, leases, err);
-    if (status == 0) {
-        __atomic_fetch_add(&objects->removals.objects, 1, __ATOMIC_RELAXED);
-        __atomic_fetch_add(&objects->removals.bytes, tuck_object_space_of(known->size),
-                           __ATOMIC_RELAXED);
-    }
+    if (status == 0)
+        note_removal(objects, known->size);
     if (status == TUCK_OBJECT_CLAIMED)
         __atomic_fetch_add(&objects->removals.claimed, 1, __ATOMIC_RELAXED);
     return status < 0 ? status : 0;
@@ -66,6 +72,8 @@ static void flush_objects(void *backend, struct tuck_lru_flushed *items, size_t 
             items[i].status = leases_status
                                   ? leases_status
                                   : remove_object(objects, items[i].key, known, leases, err);
+        } else if (objects->durability == TUCK_LAZY) {
+            continue; // it was kept while its removal was under way; nothing is owed to it
         } else if (objects->durability == TUCK_STRICT) {
             items[i].status = tuck_object_sync(objects->drive, items[i].key, err);
         } else { // one sync for all
@@ -124,7 +132,8 @@ bool tuck_objects_knows(struct tuck_objects *objects, const struct tuck_output_i
     return tuck_lru_peek(objects->lru, output, &known, NULL) == 0 && is_file(&known, tag);
 }
 
-// Another file stands under the name now: what is known is of no use, unless it is still to be done.
+// Another file stands under the name now: what is known is of no use, unless it is still to be
+// done.
 static enum tuck_lru_verdict forget_clean(void *arg, void *value, enum tuck_lru_presence presence) {
     const uint32_t *tag = arg;
     return presence == TUCK_LRU_IS_CLEAN && !is_file(value, *tag) ? TUCK_LRU_FORGET : TUCK_LRU_KEEP;
@@ -185,8 +194,44 @@ int tuck_objects_remove(struct tuck_objects *objects, const struct tuck_output_i
     return tuck_lru_change(objects->lru, output, let_go, &size, ret_seq, NULL);
 }
 
-void tuck_objects_removals(struct tuck_objects *objects, struct tuck_removals *ret_removals) {
-    ret_removals->objects = __atomic_load_n(&objects->removals.objects, __ATOMIC_RELAXED);
-    ret_removals->bytes = __atomic_load_n(&objects->removals.bytes, __ATOMIC_RELAXED);
-    ret_removals->claimed = __atomic_load_n(&objects->removals.claimed, __ATOMIC_RELAXED);
+static enum tuck_lru_verdict forget_removal(void *arg, void *value,
+                                            enum tuck_lru_presence presence) {
+    (void)arg, (void)presence;
+    return ((const struct known *)value)->is_removal ? TUCK_LRU_FORGET : TUCK_LRU_KEEP;
+}
+
+struct removals_list {
+    struct tuck_output_id output[64];
+    size_t count;
+};
+
+static bool list_removal(void *arg, const void *key, const void *value) {
+    struct removals_list *list = arg;
+    if (((const struct known *)value)->is_removal)
+        memcpy(list->output[list->count++].bytes, key, TUCK_ID_BYTES);
+    return list->count < TUCK_ARRAY_LEN(list->output);
+}
+
+bool tuck_objects_spare(struct tuck_objects *objects) {
+    for (;;) {
+        struct removals_list list = {.count = 0};
+        size_t before = tuck_lru_dirty_count(objects->lru);
+        tuck_lru_walk_dirty(objects->lru, list_removal, &list);
+        for (size_t i = 0; i < list.count; i++)
+            (void)!tuck_lru_change(objects->lru, &list.output[i], forget_removal, NULL, NULL, NULL);
+        // Those that a flush has begun stay where they are.
+        if (list.count == 0 || tuck_lru_dirty_count(objects->lru) >= before)
+            return list.count == 0;
+    }
+}
+
+static uint64_t take(uint64_t *count) {
+    return __atomic_exchange_n(count, 0, __ATOMIC_RELAXED);
+}
+
+void tuck_objects_take_removals(struct tuck_objects *objects, struct tuck_removals *ret_removals) {
+    ret_removals->objects = take(&objects->removals.objects);
+    ret_removals->bytes = take(&objects->removals.bytes);
+    ret_removals->claimed = take(&objects->removals.claimed);
+    ret_removals->damaged = take(&objects->removals.damaged);
 }

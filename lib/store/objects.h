@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Objects: what this process knows of the objects of one drive, and what is still to be done to
- * them. A write-back cache (lib/lru) by output id: loading an object hashes it, flushing it makes it
- * durable as the level asks, or removes it. Not here: bodies and names (drive), entries (index), and
- * which objects wait for which entries (cache).
+ * them. A write-back cache (lib/lru) by output id: loading an object hashes it, flushing it makes
+ * it durable as the level asks, or removes it. Not here: bodies and names (drive), entries (index),
+ * and which objects wait for which entries (cache).
  *
  * Threads: any.
  */
@@ -53,16 +53,23 @@ TUCK_CHECKED int tuck_objects_keep(struct tuck_objects *objects,
                                    uint64_t *ret_seq, struct tuck_error *err);
 
 /** The object goes with the next flush, after what was declared, unless a running helper gave it out
- * or it is kept before that. *ret_seq: for tuck_lru_flush(). 0 or TUCK_ENOMEM. */
+ * or it is kept before that. *ret_seq: for tuck_lru_flush(). 0 or TUCK_ENOMEM. What was not removed
+ * in a flush that failed is tried again by the next one. */
 TUCK_CHECKED int tuck_objects_remove(struct tuck_objects *objects,
                                      const struct tuck_output_id *output, uint64_t size,
                                      uint64_t *ret_seq);
 
-/** What flushes have removed since this was made. */
+/** Takes back every removal that no flush has begun. True if none is left. */
+TUCK_CHECKED bool tuck_objects_spare(struct tuck_objects *objects);
+
+/** What went off the drive. */
 struct tuck_removals {
     uint64_t objects;
     uint64_t bytes;   // space on the drive
     uint64_t claimed; // left, because a running helper gave them out
+    uint64_t damaged; // of the objects: did not have their hash
 };
 
-void tuck_objects_removals(struct tuck_objects *objects, struct tuck_removals *ret_removals);
+/** What went since this was asked last, whoever asked and whichever thread removed it: each removal
+ * is told once. */
+void tuck_objects_take_removals(struct tuck_objects *objects, struct tuck_removals *ret_removals);

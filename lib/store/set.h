@@ -6,12 +6,16 @@
  * of that file and its judgement (format), which drive takes an object (place), when to try a hole
  * again (cache).
  *
- * Threads: tuck_set_retry() from one at a time; the others from any.
+ * A set whose drives are all unmounted cannot tell itself from a new one: it is begun anew in the
+ * directories that are left, and the old one is back when it is mounted.
+ *
+ * Processes that begin, heal or change one set take turns; nobody waits who only reads. Threads:
+ * tuck_set_retry() from one at a time; the others from any.
  */
 #pragma once
 #include "lib/base/error.h"
 #include "lib/base/id.h"
-#include "lib/store/place.h"
+#include "lib/store/format.h"
 
 struct tuck_drive;
 struct tuck_set;
@@ -43,7 +47,7 @@ void tuck_set_close(struct tuck_set *set);
 struct tuck_drive *tuck_set_drive(struct tuck_set *set, size_t place, struct tuck_error *ret_why);
 
 /** Whether a blank drive was given its place in the set when it was opened last. */
-bool tuck_set_was_healed(const struct tuck_set *set, size_t place);
+bool tuck_set_was_healed(struct tuck_set *set, size_t place);
 
 /** The directory as it was given. Borrowed. */
 const char *tuck_set_root(const struct tuck_set *set, size_t place);
@@ -53,17 +57,27 @@ const char *tuck_set_root(const struct tuck_set *set, size_t place);
 TUCK_CHECKED int tuck_set_retry(struct tuck_set *set, size_t place, struct tuck_drive **ret_drive,
                                 struct tuck_error *err);
 
-/** The places in the order in which an object is to be tried there: all of them. */
-void tuck_set_order(const struct tuck_set *set, const struct tuck_output_id *output,
-                    uint8_t *ret_order);
+/** The places in the order in which an object is to be tried there: all of them. Each object has its
+ * home where the set says, also where the list names other drives than the set has, or in another
+ * order. */
+void tuck_set_order(struct tuck_set *set, const struct tuck_output_id *output, uint8_t *ret_order);
 
-enum tuck_placement tuck_set_placement(const struct tuck_set *set);
+enum tuck_placement tuck_set_placement(struct tuck_set *set);
+
+/** How many drives the set in force has: not always those of the list. 0 if none is known. */
+size_t tuck_set_member_count(struct tuck_set *set);
+
+/** The id of a member, and its place in the list; SIZE_MAX: the list does not name it. */
+size_t tuck_set_member(struct tuck_set *set, size_t member, char ret_id[static TUCK_FORMAT_ID + 1]);
 
 // --- Changing a set ------------------------------------------------------------------------------
 
 /** Makes these drives, in this order, the set of a cache, whatever sets they are of; blank ones
- * become members. Every drive must be there. Objects stay where they are and are found there. All
- * other drives that were in the set are out of it. Interrupted, the next tuck_set_open() of this list
- * carries it to its end, or that of the former list says that the set has changed. */
-TUCK_CHECKED int tuck_set_change(const char *const *roots, size_t count,
+ * become members, and those of the former list that `set` knows stay who they are. Every drive must
+ * be there, and no other process at it. Objects stay where they are and are found there. All other
+ * drives that were in the set are out of it. `set` itself stays what it was.
+ *
+ * Interrupted, the former list or the new one is served by all of its drives that are in both, with
+ * a refusal that says so, and the same change again completes it. */
+TUCK_CHECKED int tuck_set_change(struct tuck_set *set, const char *const *roots, size_t count,
                                  enum tuck_placement placement, struct tuck_error *err);

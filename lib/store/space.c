@@ -61,6 +61,10 @@ uint64_t tuck_space_to_clear(uint64_t limit, uint64_t used, unsigned low, unsign
     return smaller(limit, minus(used, share(limit, low)));
 }
 
+uint64_t tuck_space_below_mark(uint64_t limit, uint64_t used, unsigned low) {
+    return minus(share(limit, low), used);
+}
+
 uint64_t tuck_space_below_floor(uint64_t total, uint64_t free, const struct tuck_quota *floor) {
     if (!floor->bytes && !floor->percent)
         return 0;
@@ -192,6 +196,12 @@ static int grow(struct tuck_picker *picker, struct tuck_error *err) {
     return 0;
 }
 
+bool tuck_picker_wants(const struct tuck_picker *picker, double score) {
+    if (picker->count < picker->max && !is_enough(picker, picker->bytes, picker->count))
+        return true;
+    return picker->count > 0 && picker->heap[0].score < score; // of equal ones the earlier stays
+}
+
 int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, const void *payload,
                     struct tuck_error *err) {
     struct candidate added = {
@@ -201,8 +211,7 @@ int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, co
     };
     struct candidate *worst = picker->count > 0 ? &picker->heap[0] : NULL;
     bool is_full = picker->count == picker->max;
-    if ((is_full || is_enough(picker, picker->bytes, picker->count)) &&
-        (!worst || !is_worse(worst, &added)))
+    if (!tuck_picker_wants(picker, added.score))
         return TUCK_PICKER_SPARED;
     bool is_replacing =
         worst &&

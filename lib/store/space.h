@@ -45,6 +45,9 @@ uint64_t tuck_space_limit(const struct tuck_quota *quota, uint64_t total);
  * that a cache far above it gets there in several rounds. */
 uint64_t tuck_space_to_clear(uint64_t limit, uint64_t used, unsigned low, unsigned high);
 
+/** How much a cache of `used` bytes may grow until it is at its low watermark. */
+uint64_t tuck_space_below_mark(uint64_t limit, uint64_t used, unsigned low);
+
 /** How much is missing for `floor` to be free; never more than what is in use. For bytes, and in the
  * same way for inodes, of which floor->bytes is then a number. 0 where `total` is 0. */
 uint64_t tuck_space_below_floor(uint64_t total, uint64_t free, const struct tuck_quota *floor);
@@ -87,6 +90,9 @@ TUCK_CHECKED int tuck_picker_new(const struct tuck_picker_options *options,
 
 /** Accepts NULL. */
 void tuck_picker_free(struct tuck_picker *picker);
+
+/** False if a candidate of this score, whatever its size, would be spared. */
+bool tuck_picker_wants(const struct tuck_picker *picker, double score);
 
 /** Adds a candidate, whose payload is copied, and drops the worst ones that are no longer needed:
  * those without which the rest still reaches the target, and the worst one of too many. 0,

@@ -129,7 +129,8 @@ static bool share_blocks(int from, int to) {
 #endif
 }
 
-int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct tuck_error *err) {
+int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, bool *ret_is_shared,
+                         struct tuck_error *err) {
     // What was shared is ours, whatever becomes of the original: it is hashed there.
     bool is_shared = size > 0 && share_blocks(fd, stage->fd);
     int source = is_shared ? stage->fd : fd;
@@ -142,8 +143,7 @@ int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct
         size_t want = size - at < sizeof(block) ? (size_t)(size - at) : sizeof(block);
         ssize_t n = tuck_pread_full(source, block, want, at);
         if (n < 0)
-            return tuck_fail_os(err, (int)-n, "read what is to be copied to '%s'",
-                                stage->drive->root);
+            return TUCK_OBJECT_ABSENT;
         if (n != (ssize_t)want)
             return TUCK_OBJECT_DAMAGED;
         tuck_digest_add(&digest, block, want);
@@ -157,6 +157,7 @@ int tuck_stage_take_file(struct tuck_stage *stage, int fd, uint64_t size, struct
     if (fstat(stage->fd, &stat) < 0 || (uint64_t)stat.st_size != size ||
         !tuck_output_equal(&found, &stage->output))
         return TUCK_OBJECT_DAMAGED;
+    *ret_is_shared = is_shared;
     return 0;
 }
 
@@ -211,7 +212,8 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
     tuck_store__object_path(&output, path);
     tuck_object_path(drive, &output, shown);
     int status = 0;
-    bool is_others = false; // the object that stands there now
+    bool is_others = false;    // the object that stands there now
+    bool has_replaced = false; // something that stood there
     struct tuck_object_found verified = {0};
     for (int attempt = 0; attempt < 4; attempt++) {
         status = give_name(*stage, path + 11);
@@ -223,8 +225,10 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
                 status = 0;
                 break;
             }
-            if (found == TUCK_OBJECT_ABSENT || found < 0)
-                tuck_store__take_away(drive, &output, NULL);
+            if (found == TUCK_OBJECT_DAMAGED)
+                has_replaced |= verified.is_gone;
+            else
+                has_replaced |= tuck_store__take_away(drive, &output, NULL);
         } else if (status == -ENOENT && attempt == 0) {
             // The directory was removed while we held it.
             tuck_close_fd(&drive->subdir[output.bytes[0]]);
@@ -240,7 +244,7 @@ int tuck_stage_commit(struct tuck_stage **stage, uint32_t *ret_tag, bool *ret_is
     if (status < 0)
         return tuck_fail_os(err, -status, "give an object its name in '%s'", drive->root);
     *ret_tag = tag;
-    *ret_is_new = !is_others;
+    *ret_is_new = !is_others && !has_replaced;
     tuck_stage_free(TUCK_TAKE(*stage));
     return 0;
 }

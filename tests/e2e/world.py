@@ -8,7 +8,8 @@ go command there with the helper under test; `world.traced()` puts tests/harness
 went over the wire, so that "nothing was compiled" is a fact about requests and not about tuck's own counters.
 
 Compiling the standard library is most of the time, so a seed (home after build, test and vet of a small module) is
-made once per toolchain through the helper under test and copied for each test that does not ask for an empty cache.
+made once per toolchain through the helper under test and copied for each test that does not ask for an empty cache;
+or, for what a user has before the first helper, through none, in the go command's built-in cache.
 tests/run names a directory for seeds that several test programs share; without it each program makes its own.
 """
 import atexit, contextlib, fcntl, json, os, re, shutil, signal, subprocess, sys, tempfile, zlib
@@ -24,6 +25,7 @@ GO_VERSIONS = ["local", "go1.24.13"]
 OLDEST = (1, 24)  # the first release that knows GOCACHEPROG without an experiment
 LIMIT = 240       # seconds for one go command: a hung helper, not a slow machine
 LONG = bool(os.environ.get("TUCK_TEST_LONG"))
+BUILT_IN = "built-in"  # a seed without any helper
 
 # Settings of the user's go command that decide whether and where modules can be had.
 KEPT = ["GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOMODCACHE"]
@@ -106,7 +108,8 @@ def toolchain(version):
 def each_go(*ids, limit=tap.LIMIT, long=False, local_only=False, **how):
     """
     Registers a test for every toolchain, or with `local_only` for one unless TUCK_TEST_LONG is set. It gets a World
-    whose source is `module` and whose cache is a copy of the seed, or with `seed=False` empty.
+    whose source is `module` and whose cache is a copy of the seed, or with `seed=False` empty, or with `seed=BUILT_IN`
+    the go command's own.
     """
     def register(function):
         for version in GO_VERSIONS:
@@ -167,7 +170,7 @@ class World:
         for name in ("src", "tmp", "bin"):
             os.mkdir(self.path(name))
         if seed:
-            copy_tree(seed_of(go), self.home)
+            copy_tree(seed_of(go, seed == BUILT_IN), self.home)
         else:
             os.mkdir(self.home)
         self.write(module)
@@ -225,6 +228,10 @@ class World:
 
     def go(self, *words, cwd=None, env=None, status=0, quiet=True):
         return self.finish(self.start([self.go_program, *words], cwd, env), status, quiet)
+
+    def built_in(self, *words, **more):
+        """The same without a helper."""
+        return self.go(*words, env={"GOCACHEPROG": None}, **more)
 
     def tracing(self, *options):
         """The GOCACHEPROG that records, and a function that returns what was recorded until then."""
@@ -291,21 +298,21 @@ def copy_tree(source, target):
     shutil.copytree(source, target, symlinks=True, copy_function=copy_or_link)
 
 
-def seed_of(go):
-    """A home whose cache holds the module APP built, tested and vetted, made through the helper under test."""
+def seed_of(go, is_built_in=False):
+    """A home whose cache holds the module APP built, tested and vetted, made through the helper under test or none."""
     shared = os.environ.get("TUCK_TEST_SEEDS")
     if not shared:
         shared = _own_seeds()
     os.makedirs(shared, exist_ok=True)
-    seed = os.path.join(shared, go.version)
+    seed = os.path.join(shared, go.version + ("-built-in" if is_built_in else ""))
+    env = {"GOCACHEPROG": None} if is_built_in else {}
     with open(seed + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.isdir(seed):
             with tempfile.TemporaryDirectory(prefix="seed-", dir=shared) as scratch:
                 world = World(scratch, go, seed=False)
-                world.go("build", "./...")
-                world.go("test", "./...")
-                world.go("vet", "./...")
+                for word in ("build", "test", "vet"):
+                    world.go(word, "./...", env=env)
                 os.rename(world.home, seed)
     return seed
 

@@ -6,7 +6,7 @@ that says whether a cache told the truth afterwards.
 The faults come from outside of the helper, so that the program under test is the one that users run: small tmpfs
 mounts, resource limits, seccomp filters (one system call always fails) and strace (one call fails or kills, once).
 """
-import concurrent.futures, contextlib, ctypes, errno, hashlib, os, platform, random, re, shutil, struct, subprocess
+import concurrent.futures, contextlib, ctypes, errno, hashlib, json, os, platform, random, re, shutil, struct, subprocess
 import sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
@@ -15,7 +15,8 @@ LONG = bool(os.environ.get("TUCK_TEST_LONG"))
 if LONG:
     os.environ.setdefault("TUCK_TEST_LIMIT", "900")  # before tap reads it
 
-from helper import Helper, action_id, default_command, expect_hit, expect_miss, expect_put, output_id  # noqa: E402
+from helper import (Helper, action_id, default_command, expect_hit, expect_miss, expect_put,  # noqa: E402
+                    output_id, tuck_bin)
 from tap import need_program, need_root, skip  # noqa: E402
 
 SANITIZED = bool(os.environ.get("TUCK_TEST_SANITIZED"))
@@ -68,6 +69,18 @@ class Place:
         return subprocess.Popen(default_command() + (["serve"] if 0 in closed else []), env=env, preexec_fn=close,
                                 start_new_session=True, **(pipes | more))
 
+    def tuck(self, *words, env=None, prefix=(), check=True, **more):
+        """Runs a subcommand to its end; with `check` it must end well."""
+        full = {name: value for name, value in os.environ.items() if not name.startswith("TUCK_")}
+        full |= self.settings() | {"GOCACHE": self.gocache} | (env or {})
+        done = subprocess.run([*prefix, tuck_bin(), *words], env=full, capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=120, **more)
+        assert not check or done.returncode == 0, (words, done.returncode, done.stdout[-500:], done.stderr[-1000:])
+        return done
+
+    def stats(self, **more):
+        return json.loads(self.tuck("stats", "--json", **more).stdout)
+
     def path(self, *parts):
         return os.path.join(self.root, *parts)
 
@@ -100,6 +113,79 @@ class Place:
         other = Place(directory)
         shutil.copytree(self.root, other.root, symlinks=True)
         return other
+
+
+class Drives(Place):
+    """A cache on several drives, which are directories or disks."""
+
+    def __init__(self, directory, roots):
+        """`roots` is the list of drives, or how many there are to be."""
+        super().__init__(directory)
+        self.roots = [os.path.join(directory, f"d{n}") for n in range(roots)] if isinstance(roots, int) else roots
+
+    def settings(self):
+        return super().settings() | {"TUCK_DIR": None, "TUCK_DRIVES": ";".join(self.roots)}
+
+    def helper(self, env=None, **more):
+        if os.environ.get("TUCK_HELPER"):
+            skip("needs TUCK_DRIVES")
+        return super().helper(env, **more)
+
+    def drive_of(self, answer):
+        """The number of the drive on which the file lies that was answered with; None: a private directory."""
+        path = os.path.realpath(answer["DiskPath"])
+        found = [n for n, root in enumerate(self.roots) if path.startswith(os.path.realpath(root) + os.sep)]
+        assert found or os.path.realpath(self.tmp) in path, path
+        assert found == [] or answer["DiskPath"].startswith(self.gocache + os.sep), answer
+        return found[0] if found else None
+
+    def where(self, helper, bodies):
+        """{action: drive} of what is hit; all of it must be."""
+        found = {}
+        for action, content in bodies.items():
+            answer = helper.get(action, timeout=PROMPT)
+            expect_hit(answer, content)
+            found[action] = self.drive_of(answer)
+        return found
+
+    def tuck(self, *words, status=0):
+        """Runs a subcommand; `status` None: any."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("TUCK_")} | self.settings()
+        env = {k: v for k, v in env.items() if v is not None} | {"GOCACHE": self.gocache}
+        done = subprocess.run([tuck_bin(), *words], env=env, capture_output=True, text=True, timeout=60)
+        assert status is None or done.returncode == status, (words, done)
+        return done
+def later(seconds):
+    """An environment in which it is so much later; what is there has grown old."""
+    library = os.environ.get("TUCK_TEST_LATER_SO")
+    if not library or not os.path.exists(library):
+        skip("the library that moves the clock is not built")
+    # The sanitizers want to be loaded first; this one gets out of their way.
+    options = [o for o in (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0", "detect_leaks=0") if o]
+    return {"LD_PRELOAD": library, "TUCK_TEST_LATER": str(seconds), "ASAN_OPTIONS": ":".join(options)}
+
+
+def walk_objects(root):
+    """(path, size) of every object on a drive."""
+    for folder, _, names in os.walk(os.path.join(root, "objects")):
+        for name in names:
+            if re.fullmatch(r"[0-9a-f]{62}", name):
+                path = os.path.join(folder, name)
+                try:
+                    yield path, os.lstat(path).st_size
+                except FileNotFoundError:
+                    pass                             # somebody removes them at this moment
+
+
+def counted(place, stats=None):
+    """The drive's sums say what is there: objects, and bytes of whole blocks with the index."""
+    stats = stats or place.stats()
+    sizes = [size for _, size in walk_objects(place.root)]
+    blocks = sum((size + 4095) // 4096 * 4096 for size in sizes)
+    index = os.stat(place.entries()).st_blocks * 512
+    assert stats["counted"], stats
+    assert stats["used_objects"] == len(sizes), f"{stats['used_objects']} counted, {len(sizes)} there"
+    assert stats["used_bytes"] == blocks + index, f"{stats['used_bytes']} counted, {blocks} + {index} there"
 
 
 def model(count, name="m", size=700):
@@ -341,6 +427,21 @@ def traceable():
     """LeakSanitizer cannot work in a traced process: it would report that and fail every run."""
     options = [o for o in (os.environ.get("ASAN_OPTIONS"), "detect_leaks=0") if o]
     return {"ASAN_OPTIONS": ":".join(options)}
+
+
+# Between two of these the state on disk does not change: killing at each of them sees every state there is.
+CHANGING = set("openat openat2 open creat write writev pwrite64 pwritev pwritev2 copy_file_range linkat link symlink "
+               "symlinkat rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat truncate ftruncate fallocate "
+               "fsync fdatasync sync_file_range syncfs fchmod fchmodat chmod utimensat flock fcntl close msync munmap "
+               "exit_group".split())
+# Failing these says nothing about storage: the program does not start, the C library gives up, or no kernel does it
+# (getrandom never fails; brk tells failure in another way than by an error number).
+NOT_FAILED = set("execve exit exit_group rt_sigreturn futex arch_prctl set_tid_address set_robust_list rseq "
+                 "restart_syscall getrandom brk".split())
+MEMORY = {"mmap", "mprotect", "mremap", "munmap", "madvise"}
+if SANITIZED:  # the sanitizer's own bookkeeping, which gives up when these fail
+    NOT_FAILED |= MEMORY | {"sigaltstack", "sched_getaffinity", "prlimit64"}
+RESTARTED = set("read write readv writev pread64 pwrite64 fsync fdatasync fallocate ftruncate poll ppoll".split())
 
 
 def calls(log):

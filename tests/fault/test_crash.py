@@ -8,26 +8,13 @@ that one call killing the helper (before the call does anything, so the state af
 """
 import os, shutil
 
-from faults import (LONG, Place, PROMPT, SANITIZED, Sweep, aftermath, body, calls, model, need_strace,
-                    no_unnamed_files, remark, threads, traceable, traced, truthful, wait_until)
+from faults import (CHANGING, LONG, MEMORY, NOT_FAILED, Place, PROMPT, RESTARTED, Sweep, aftermath, body, calls, model,
+                    need_strace, no_unnamed_files, remark, threads, traceable, traced, truthful, wait_until)
 from helper import Stuck, action_id, expect_put
 from tap import case, run
 
-# Between two of these the state on disk does not change: killing at each of them sees every state there is.
-CHANGING = set("openat openat2 open creat write writev pwrite64 pwritev pwritev2 copy_file_range linkat link symlink "
-               "symlinkat rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat truncate ftruncate fallocate "
-               "fsync fdatasync sync_file_range syncfs fchmod fchmodat chmod utimensat flock fcntl close msync munmap "
-               "exit_group".split())
-# Failing these says nothing about storage: the program does not start, the C library gives up, or no kernel does it
-# (getrandom never fails; brk tells failure in another way than by an error number).
-NOT_FAILED = set("execve exit exit_group rt_sigreturn futex arch_prctl set_tid_address set_robust_list rseq "
-                 "restart_syscall getrandom brk".split())
 FLUSHING = {"pwrite64", "fcntl", "flock", "ftruncate", "fallocate", "fdatasync"}
 CROWD = 33  # with what the session brings, one more than a page of the index holds
-MEMORY = {"mmap", "mprotect", "mremap", "munmap", "madvise"}
-if SANITIZED:  # the sanitizer's own bookkeeping, which gives up when these fail
-    NOT_FAILED |= MEMORY | {"sigaltstack", "sched_getaffinity", "prlimit64"}
-RESTARTED = set("read write readv writev pread64 pwrite64 fsync fdatasync fallocate ftruncate poll ppoll".split())
 
 
 class Gone(Exception):

@@ -315,6 +315,12 @@ def is_stopped(pid):
         return file.read().rpartition(")")[2].split()[0] in "Tt"
 
 
+def resume(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if is_stopped(pid):
+            os.kill(pid, signal.SIGCONT)
+
+
 @case("O-06", "C-01")
 def a_helper_stopped_at_any_moment_delays_nobody(directory):
     chance, place = dice(), Place(directory)
@@ -436,6 +442,8 @@ def a_helper_stopped_at_any_system_call_of_a_flush_delays_nobody_and_loses_nothi
             while (answer := helper.next_answer()) is not None:
                 answered[answer["ID"]] = answer
             if not killed:
+                # What it tidies up behind its answers can be stopped, too.
+                wait_until(lambda: helper.process.poll() is not None or resume(stopping.pid), "the end")
                 assert helper.wait(PROMPT) == 0
                 assert set(answered) == set(numbers) | {close}
         with place.helper() as fresh:

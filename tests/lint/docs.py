@@ -9,13 +9,15 @@ from tap import case, need_program, run, skip
 
 MANUAL, README = "cmd/tuck/tuck.1", "README.md"
 CONFORM_MANUAL = "cmd/tuck-conform/tuck-conform.1"
+LIBRARY, HEADER = "lib/client/libtuck.3", "lib/include/tuck/client.h"
 # Spelled so that this file does not contain them.
 LEFT_OPEN = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 COMMAND = re.compile(r"^ {1,8}(?:tuck )?\[?([a-z][a-z-]+)\]?(?=[ \n]|$)", re.M)
 
 
-def manual_complaints(root, manual=MANUAL):
-    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", manual], cwd=root, capture_output=True, text=True)
+def manual_complaints(root):
+    pages = [page for page in (MANUAL, CONFORM_MANUAL, LIBRARY) if os.path.exists(os.path.join(root, page))]
+    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], cwd=root, capture_output=True, text=True)
     return (done.stdout + done.stderr).splitlines()
 
 
@@ -24,6 +26,17 @@ def unmentioned_options(help_text, manual):
     plain = manual.replace("\\-", "-")
     return [f"{CONFORM_MANUAL} has no entry for --{name}" for name in sorted(set(re.findall(r"--([a-z][a-z-]+)", help_text)))
             if not re.search(rf"^\.It .*\bFl Fl {name}\b", plain, re.M)]
+
+
+def undocumented_functions(header, manual):
+    """Public functions without a prototype and a mention in the library's manual, and prototypes of nothing."""
+    public = set(re.findall(r"^TUCK_CLIENT_(?:API|CHECKED)\b[^;]*?\b(tuck_\w+)\(", header, re.M))
+    synopsis, _, description = manual.partition(".Sh DESCRIPTION")
+    shown = set(re.findall(r"^\.Fn (\w+)", synopsis, re.M))
+    told = set(re.findall(r"\bFn (\w+)", description))
+    return ([f"{LIBRARY} has no prototype of {name}" for name in sorted(public - shown)] +
+            [f"{LIBRARY} says nothing about {name}" for name in sorted(public - told)] +
+            [f"{LIBRARY} names {name}, which there is not" for name in sorted((shown | told) - public)])
 
 
 def offered(help_text):
@@ -106,7 +119,7 @@ def tuck():
 @case()
 def the_manual_page_is_well_formed(_directory):
     need_program("mandoc")
-    tree.expect_none(manual_complaints(tree.ROOT) + manual_complaints(tree.ROOT, CONFORM_MANUAL))
+    tree.expect_none(manual_complaints(tree.ROOT))
 
 
 @case()
@@ -142,6 +155,22 @@ def every_setting_is_in_the_manual_with_flag_variable_and_key(_directory):
     names = re.findall(r"^([a-z][a-z_]*)\s*=", done.stdout, re.M)
     assert "dir" in names, f"the output of config is not understood: {done.stdout}"
     tree.expect_none(unmentioned_settings(names, tree.text(tree.ROOT, MANUAL)))
+
+
+@case()
+def every_public_function_is_in_the_manual_of_the_library(_directory):
+    header = tree.text(tree.ROOT, HEADER)
+    assert header.count("TUCK_CLIENT_API") > 5, "the header is not understood"
+    tree.expect_none(undocumented_functions(header, tree.text(tree.ROOT, LIBRARY)))
+
+
+@case()
+def a_function_that_the_manual_forgot_or_made_up_is_found(_directory):
+    header = ("#define TUCK_CLIENT_API x\nTUCK_CLIENT_API int tuck_a(int a,\n    int b);\n"
+              "TUCK_CLIENT_CHECKED int tuck_b(void);\nTUCK_CLIENT_API const char *tuck_c(void);\n")
+    manual = ".Sh SYNOPSIS\n.Fn tuck_a int\n.Fn tuck_c void\n.Sh DESCRIPTION\n.It Fn tuck_a , Fn tuck_b\n.Fn tuck_d\n"
+    tree.expect(undocumented_functions(header, manual), "no prototype of tuck_b", "nothing about tuck_c",
+                "names tuck_d, which")
 
 
 @case()

@@ -15,6 +15,8 @@ FAMILIES = ("HS", "FR", "GT", "PT", "OR", "CL", "HO", "CLI")
 
 CLAUSE = re.compile(r"^- \*\*([A-Z]+)-(\d+)\*\* ", re.M)
 CASES = re.compile(r"\[([A-Z]-\d\d(?:, [A-Z]-\d\d)*)\]$")
+# A row of a table of tests in C: its ids, its name. Ids without a hyphen are not of the SPEC.
+ROW = re.compile(r'\bCASE\(\s*"([^"]*)",\s*(\w+)\)')
 CLAUSE_ID = re.compile(rf"\b(?:{'|'.join(FAMILIES)})-\d+\b")
 
 
@@ -83,6 +85,12 @@ def shown(root):
             *ids, name = line.split()
             for one in ids:
                 by_id.setdefault(one, []).append(f"{path}: {name}")
+    for program in sorted(glob.glob(os.path.join(root, "tests", "*", "test_*.c"))):
+        path = os.path.relpath(program, root)
+        for ids, name in ROW.findall(tree.text(root, path)):
+            for one in ids.split():
+                if "-" in one:
+                    by_id.setdefault(one, []).append(f"{path}: {name}")
     return by_id, broken
 
 
@@ -318,8 +326,10 @@ def faults_in_a_specification_are_found(directory):
     tree.plant(directory, "tests/conformance/test_a.py", "from tap import case, run\n@case('H-01', 'P-05')\n"
                                                          "def a_test(directory): pass\nrun(__name__)\n")
     tree.plant(directory, "tests/conformance/test_b.py", "from tap import nothing\n")
+    tree.plant(directory, "tests/client/test_c.c", 'CASE("L-01 PT3", short),\n    CASE("L-02",\n         long_one),\n')
     by_id, broken = shown(directory)
-    assert sorted(by_id) == ["H-01", "P-05"] and len(broken) == 1 and "test_b.py" in broken[0], (by_id, broken)
+    assert sorted(by_id) == ["H-01", "L-01", "L-02", "P-05"], by_id
+    assert len(broken) == 1 and "test_b.py" in broken[0], broken
 
 
 @case()

@@ -31,7 +31,15 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static enum call calls[LOG_ROOM];
 static size_t call_count;
 
-static char full_path[4200];
+void (*kernel_watcher)(enum call call, const char *path, const void *data, size_t len,
+                       off_t offset);
+
+static void tell(enum call call, const char *path, const void *data, size_t len, off_t offset) {
+    if (kernel_watcher)
+        kernel_watcher(call, path, data, len, offset);
+}
+
+static char full_path[4200], unreadable_path[4200];
 static bool has_broken_syncs;
 static unsigned touches;
 static int boot;
@@ -101,9 +109,24 @@ void kernel_fill(const char *path) {
     (void)pthread_mutex_unlock(&lock);
 }
 
-static bool is_full(const char *path) {
+int (*kernel_hook)(const char *path, bool is_writing);
+
+static bool is_refused(const char *path, bool is_writing) {
+    int (*hook)(const char *, bool) = __atomic_load_n(&kernel_hook, __ATOMIC_RELAXED);
+    int failed = hook ? hook(path, is_writing) : 0;
+    errno = failed ? failed : errno;
+    return failed != 0;
+}
+
+void kernel_break_reads(const char *path) {
     (void)pthread_mutex_lock(&lock);
-    bool result = full_path[0] && strncmp(path, full_path, strlen(full_path)) == 0;
+    (void)snprintf(unreadable_path, sizeof(unreadable_path), "%s", path ? path : "");
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static bool is_below(const char *path, const char *top) {
+    (void)pthread_mutex_lock(&lock);
+    bool result = top[0] && strncmp(path, top, strlen(top)) == 0;
     (void)pthread_mutex_unlock(&lock);
     return result;
 }
@@ -140,6 +163,8 @@ int __wrap_open64(const char *path, int flags, ...) {
     va_start(args, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
     va_end(args);
+    if (is_refused(path, flags & (O_CREAT | O_TRUNC)))
+        return -1;
     if (boot == 0 || strcmp(path, "/proc/sys/kernel/random/boot_id") != 0)
         return __real_open64(path, flags, mode);
     char name[64];
@@ -152,6 +177,12 @@ int __wrap_open64(const char *path, int flags, ...) {
 ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
     char path[4200];
     path_of_fd(fd, path);
+    if (is_refused(path, false))
+        return -1;
+    if (is_below(path, unreadable_path)) {
+        errno = EIO;
+        return -1;
+    }
     if (is_object(path))
         calls_note(CALL_READ_OBJECT);
     ssize_t n = __real_pread64(fd, data, len, offset);
@@ -165,10 +196,14 @@ ssize_t __wrap_pread64(int fd, void *data, size_t len, off_t offset) {
 ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset) {
     char path[4200];
     path_of_fd(fd, path);
-    if (is_full(path)) {
+    if (is_refused(path, true))
+        return -1;
+    if (is_below(path, full_path)) {
         errno = ENOSPC;
         return -1;
     }
+    if (is_entries(path) && offset >= 2 * 4096)
+        tell(CALL_WRITE_ENTRIES, path, data, len, offset);
     ssize_t written = __real_pwrite64(fd, data, len, offset);
     int error = errno;
     if (is_entries(path) && offset >= 2 * 4096)
@@ -182,10 +217,16 @@ ssize_t __wrap_pwrite64(int fd, const void *data, size_t len, off_t offset) {
 int __wrap_linkat(int from, const char *old, int to, const char *new, int flags) {
     char path[4200];
     path_of_fd(to, path);
+    if (is_refused(path, true))
+        return -1;
     int status = __real_linkat(from, old, to, new, flags);
     int error = errno;
-    if (status == 0 && strstr(path, "/objects/"))
+    if (status == 0 && strstr(path, "/objects/")) {
+        char named[4400];
+        (void)snprintf(named, sizeof(named), "%s/%s", path, new);
         calls_note(CALL_NAME_OBJECT);
+        tell(CALL_NAME_OBJECT, named, NULL, 0, 0);
+    }
     errno = error;
     return status;
 }
@@ -194,14 +235,14 @@ static int note_sync(int fd) {
     char path[4200];
     struct stat stat;
     path_of_fd(fd, path);
-    if (fstat(fd, &stat) < 0)
+    if (is_refused(path, true) || fstat(fd, &stat) < 0)
         return -1;
-    if (is_entries(path))
-        calls_note(CALL_SYNC_ENTRIES);
-    else if (S_ISDIR(stat.st_mode))
-        calls_note(CALL_SYNC_OBJECTS);
-    else
-        calls_note(CALL_SYNC_OBJECT);
+    enum call call = is_entries(path)            ? CALL_SYNC_ENTRIES
+                     : !strstr(path, "/objects") ? CALL_SYNC_OTHER
+                     : S_ISDIR(stat.st_mode)     ? CALL_SYNC_OBJECTS
+                                                 : CALL_SYNC_OBJECT;
+    calls_note(call);
+    tell(call, path, NULL, 0, 0);
     return 0;
 }
 
@@ -222,20 +263,58 @@ int __wrap_syncfs(int fd) {
         return -1;
     }
     calls_note(CALL_SYNC_ALL);
+    tell(CALL_SYNC_ALL, path, NULL, 0, 0);
     return 0;
 }
 
 // --- Worlds --------------------------------------------------------------------------------------
 
-static unsigned events[32]; /* atomic */
+#define EVENTS 32
 
-static void count_event(struct tuck_event_sink *sink, const struct tuck_event *event) {
+static unsigned events[EVENTS];
+static struct happened {
+    char path[4200];
+    char reason[300];
+} last_event[EVENTS];
+
+static void note_event(struct tuck_event_sink *sink, const struct tuck_event *event) {
     (void)sink;
-    __atomic_fetch_add(&events[event->kind], 1, __ATOMIC_RELAXED);
+    (void)pthread_mutex_lock(&lock);
+    struct happened *last = &last_event[event->kind];
+    events[event->kind]++;
+    (void)snprintf(last->path, sizeof(last->path), "%s", event->path ? event->path : "");
+    (void)snprintf(last->reason, sizeof(last->reason), "%s",
+                   event->error ? event->error->text : "");
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&lock);
 }
 
 unsigned events_of(enum tuck_event_kind kind) {
-    return __atomic_load_n(&events[kind], __ATOMIC_RELAXED);
+    (void)pthread_mutex_lock(&lock);
+    unsigned count = events[kind];
+    (void)pthread_mutex_unlock(&lock);
+    return count;
+}
+
+bool events_wait(enum tuck_event_kind kind, unsigned count) {
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    (void)pthread_mutex_lock(&lock);
+    int status = 0;
+    while (events[kind] < count && status == 0)
+        status = pthread_cond_timedwait(&changed, &lock, &until);
+    bool result = events[kind] >= count;
+    (void)pthread_mutex_unlock(&lock);
+    return result;
+}
+
+const char *event_path(enum tuck_event_kind kind) {
+    return last_event[kind].path;
+}
+
+const char *event_reason(enum tuck_event_kind kind) {
+    return last_event[kind].reason;
 }
 
 struct cache_world cache_world_new(void) {
@@ -243,7 +322,10 @@ struct cache_world cache_world_new(void) {
     world.dir = unit_path(world.gocache, "tuck");
     assert_int_equal(setenv("TMPDIR", world.tmp, 1), 0);
     memset(events, 0, sizeof(events));
+    memset(last_event, 0, sizeof(last_event));
+    __atomic_store_n(&kernel_hook, NULL, __ATOMIC_RELAXED);
     kernel_fill(NULL);
+    kernel_break_reads(NULL);
     kernel_break_syncs(false);
     kernel_pretend_boot(0);
     calls_forget();
@@ -252,7 +334,7 @@ struct cache_world cache_world_new(void) {
 
 static int open_cache(const struct cache_world *world, enum tuck_durability durability,
                       bool must_exist, struct tuck_cache **ret_cache, struct tuck_error *err) {
-    static struct tuck_event_sink sink = {count_event};
+    static struct tuck_event_sink sink = {note_event};
     const char *drives[] = {world->dir};
     struct tuck_cache_options options = {
         .drives = world->drive_count ? world->drives : drives,
@@ -279,7 +361,7 @@ struct tuck_cache *cache_open(const struct cache_world *world, enum tuck_durabil
 struct tuck_cache *cache_open_for_admin(const struct cache_world *world,
                                         struct tuck_error *ret_error) {
     struct tuck_cache *cache = NULL;
-    int status = open_cache(world, TUCK_LAZY, true, &cache, ret_error);
+    int status = open_cache(world, world->admin_level, true, &cache, ret_error);
     assert_int_equal(status == 0, cache != NULL);
     return cache;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the tests of the cache share: bodies, puts and gets in one line, events as counts, and a log of the system
- * calls that decide what a power cut leaves. Link with wrap: cache_wrap in meson.build.
+ * What the tests of the cache share: bodies, puts and gets in one line, events as counts, and a log
+ * of the system calls that decide what a power cut leaves. Link with wrap: cache_wrap in
+ * meson.build.
  */
 #pragma once
 #include "tests/unit/unit.h"
@@ -22,7 +23,8 @@ struct cache_world {
     const char *tmp;       // TMPDIR, where private directories go
     const char *drives[8]; // the drives, if there are several; NULL: dir alone
     size_t drive_count;
-    struct tuck_bound bound; // all zero: the usual one
+    struct tuck_bound bound;          // all zero: the usual one
+    enum tuck_durability admin_level; // at which subcommands open it
 };
 
 /** Sets TMPDIR. */
@@ -43,6 +45,13 @@ void cache_end(struct tuck_cache *cache);
 
 /** How often an event came since the last cache_world_new(). */
 unsigned events_of(enum tuck_event_kind kind);
+
+/** Waits until it has come so often; false after ten seconds. */
+bool events_wait(enum tuck_event_kind kind, unsigned count);
+
+/** What the last event of this kind was about and why, "" if there was none. Borrowed until the next one. */
+const char *event_path(enum tuck_event_kind kind);
+const char *event_reason(enum tuck_event_kind kind);
 
 /** Puts the body in parts of `part` bytes. Returns what tuck_put_commit() says. */
 int put_in_parts(struct tuck_cache *cache, uint64_t action, const struct body *body, size_t part,
@@ -66,7 +75,8 @@ enum call {
     CALL_SYNC_ALL,      // the file system
     CALL_WRITE_ENTRIES, // pages of the index other than super page and counters
     CALL_SYNC_ENTRIES,
-    CALL_ANSWER, // noted by a test: what came before was before the answer
+    CALL_SYNC_OTHER, // what makes a new index or its name durable
+    CALL_ANSWER,     // noted by a test: what came before was before the answer
 };
 
 /** The log since the last call of calls_forget(). */
@@ -84,6 +94,13 @@ bool calls_wait(enum call call, size_t count);
 /** Writes below this path fail for lack of space, NULL: none does. */
 void kernel_fill(const char *path);
 
+/** Reads of files below this path fail with EIO, NULL: none does. */
+void kernel_break_reads(const char *path);
+
+/** Asked before each of these calls and those of drives_world.c, with the path that is meant: an errno that it fails
+ * with, or 0. NULL: nobody is asked. Atomic. */
+extern int (*kernel_hook)(const char *path, bool is_writing);
+
 /** Syncs of the file system fail. */
 void kernel_break_syncs(bool do_break);
 
@@ -92,3 +109,8 @@ void kernel_touch_objects(unsigned count);
 
 /** As in index_world.h. */
 void kernel_pretend_boot(int boot);
+
+/** Told of each of these calls beside the log: of writes before they are done, of the others after they went well.
+ * `path` is that of the file; data, len and offset of CALL_WRITE_ENTRIES. NULL: nobody. */
+extern void (*kernel_watcher)(enum call call, const char *path, const void *data, size_t len,
+                              off_t offset);

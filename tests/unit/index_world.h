@@ -33,6 +33,10 @@ struct tuck_entry entry_of_version(uint64_t number, uint64_t version);
  * or one that was never recorded. */
 uint64_t version_found(struct tuck_index *index, uint64_t number);
 
+/** Set where pages may be torn: what tells that an action is not there may then be older than the rest of its page. Else
+ * version_found() fails the test if it is told of one that is found. */
+extern bool has_torn_pages;
+
 /** Records that version of each action in [first, first + count). Returns how many there was room for. */
 uint64_t record_many(struct tuck_index *index, uint64_t first, uint64_t count, uint64_t version);
 

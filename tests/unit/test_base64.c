@@ -8,6 +8,7 @@
 #include "protocol/base64.h"
 
 #include <b64/cdecode.h>
+#include <b64/cencode.h>
 #include <openssl/evp.h>
 
 #define TEXT_MAX 4096
@@ -365,6 +366,84 @@ static void random_damage_is_taken_or_refused_as_by_openssl(void **state) {
     }
 }
 
+// --- Encoding ------------------------------------------------------------------------------------
+
+// From and into memory of exactly its size.
+static char *encode(const uint8_t *data, size_t len) {
+    uint8_t *from = malloc(len ? len : 1);
+    char *to = malloc(len ? TUCK_BASE64_CHARS(len) : 1);
+    assert_non_null(from);
+    assert_non_null(to);
+    memcpy(from, data, len);
+    tuck_base64_encode(from, len, to);
+    free(from);
+    return to;
+}
+
+static void bytes_of_any_length_are_encoded_as_by_openssl_and_libb64(void **state) {
+    (void)state;
+    struct unit_random random = unit_random_of(__func__);
+    for (size_t len = 0; len < 700; len++) {
+        uint8_t data[700], expected[1024];
+        char by_libb64[1200]; // with its line ends
+        base64_encodestate encoder;
+        unit_random_fill(&random, data, len);
+        char *own = encode(data, len);
+        assert_int_equal(EVP_EncodeBlock(expected, data, (int)len), TUCK_BASE64_CHARS(len));
+        assert_memory_equal(own, expected, TUCK_BASE64_CHARS(len));
+        base64_init_encodestate(&encoder);
+        int used = base64_encode_block((const char *)data, (int)len, by_libb64, &encoder);
+        used += base64_encode_blockend(by_libb64 + used, &encoder);
+        size_t kept = 0;
+        for (int i = 0; i < used; i++)
+            if (by_libb64[i] != '\n')
+                by_libb64[kept++] = by_libb64[i];
+        assert_int_equal(kept, TUCK_BASE64_CHARS(len));
+        assert_memory_equal(own, by_libb64, kept);
+        free(own);
+    }
+}
+
+static void every_group_of_three_bytes_is_encoded_as_by_openssl_in_long_runs_too(void **state) {
+    (void)state;
+    enum { RUN = 3 * 4096 };
+    static uint8_t data[RUN], expected[RUN / 3 * 4 + 1];
+    for (unsigned high = 0; high < 4096; high++) { // all 2^24 of them
+        for (unsigned low = 0; low < 4096; low++) {
+            unsigned group = high << 12 | low;
+            data[3 * low] = (uint8_t)(group >> 16);
+            data[3 * low + 1] = (uint8_t)(group >> 8);
+            data[3 * low + 2] = (uint8_t)group;
+        }
+        static char own[RUN / 3 * 4];
+        tuck_base64_encode(data, RUN, own);
+        (void)EVP_EncodeBlock(expected, data, RUN);
+        assert_memory_equal(own, expected, sizeof(own));
+    }
+}
+
+static void pieces_of_a_multiple_of_three_bytes_join_without_a_seam(void **state) {
+    (void)state;
+    struct unit_random random = unit_random_of(__func__);
+    for (int round = 0; round < 200; round++) {
+        uint8_t data[3000];
+        char joined[TUCK_BASE64_CHARS(3000)];
+        size_t len = unit_random_below(&random, sizeof(data)), at = 0;
+        unit_random_fill(&random, data, len);
+        char *whole = encode(data, len);
+        while (at < len) {
+            size_t piece = 3 + 3 * unit_random_below(&random, 200);
+            piece = piece > len - at ? len - at : piece;
+            char *part = encode(data + at, piece);
+            memcpy(joined + at / 3 * 4, part, TUCK_BASE64_CHARS(piece));
+            free(part);
+            at += piece;
+        }
+        assert_memory_equal(joined, whole, TUCK_BASE64_CHARS(len));
+        free(whole);
+    }
+}
+
 // --- Ids -----------------------------------------------------------------------------------------
 
 static void an_id_is_written_as_by_openssl_and_read_back(void **state) {
@@ -435,6 +514,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bits_beyond_the_last_byte_must_be_zero),
     cmocka_unit_test(nothing_may_follow_padding_in_a_later_piece),
     cmocka_unit_test(random_damage_is_taken_or_refused_as_by_openssl),
+    cmocka_unit_test(bytes_of_any_length_are_encoded_as_by_openssl_and_libb64),
+    cmocka_unit_test(every_group_of_three_bytes_is_encoded_as_by_openssl_in_long_runs_too),
+    cmocka_unit_test(pieces_of_a_multiple_of_three_bytes_join_without_a_seam),
     cmocka_unit_test(an_id_is_written_as_by_openssl_and_read_back),
     cmocka_unit_test(a_text_of_another_length_is_no_id),
     cmocka_unit_test(an_id_with_any_other_byte_in_it_is_another_id_or_none),

@@ -733,6 +733,132 @@ static void an_object_is_removed_unless_it_is_claimed_before_or_meanwhile(void *
     }
 }
 
+struct replacing {
+    struct tuck_drive *drive;
+    struct body *body;
+    unsigned asked;
+};
+
+// A helper that claims while the name is away finds nothing, and puts the object anew.
+static bool put_then_claim(void *arg, const struct tuck_output_id *output) {
+    struct replacing *replacing = arg;
+    (void)output;
+    if (replacing->asked++ == 0)
+        return false;
+    (void)put(replacing->drive, replacing->body);
+    return true;
+}
+
+static void an_object_that_comes_back_replaces_none_that_was_put_meanwhile(void **state) {
+    (void)state;
+    const char *root;
+    struct tuck_drive *drive = new_drive(&root), *other = open_drive(root);
+    struct body body = body_of(1, 1000);
+    struct replacing replacing = {.drive = other, .body = &body};
+    struct stat before, after;
+    (void)put(drive, &body);
+    assert_int_equal(lstat(path_of(drive, &body), &before), 0);
+    // The one before is gone then, and is counted as such.
+    assert_int_equal(tuck_object_remove(drive, &body.output, put_then_claim, &replacing, NULL), 0);
+    assert_holds(drive, &body);
+    assert_int_equal(lstat(path_of(drive, &body), &after), 0);
+    assert_true(after.st_ino != before.st_ino);
+    assert_nothing_staged(root);
+    tuck_drive_close(drive);
+    tuck_drive_close(other);
+    free(body.data);
+}
+
+static void what_is_no_file_goes_out_of_the_way_as_well(void **state) {
+    (void)state;
+    const char *root;
+    struct tuck_drive *drive = new_drive(&root);
+    struct body body = body_of(1, 1000);
+    struct claims claims = {.seen = path_of(drive, &body)};
+    (void)put(drive, &body);
+    assert_int_equal(unlink(path_of(drive, &body)), 0);
+    assert_int_equal(mkdir(path_of(drive, &body), 0700), 0);
+    unit_write_file(unit_path(path_of(drive, &body), "in it"), "x", 1);
+    assert_int_equal(tuck_object_remove(drive, &body.output, is_claimed, &claims, NULL), 0);
+    assert_int_equal(access(path_of(drive, &body), F_OK), -1);
+    assert_int_equal(unit_count_names(unit_path(root, "staging")), 1); // for the sweep
+    tuck_drive_close(drive);
+    free(body.data);
+}
+
+// --- Damaged objects -----------------------------------------------------------------------------
+
+static void damage(struct tuck_drive *drive, struct body *body) {
+    const char *path = path_of(drive, body);
+    assert_int_equal(chmod(path, 0600), 0);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "\0\0", 2, (off_t)body->len / 2), 2);
+    (void)close(fd);
+}
+
+static void a_damaged_object_is_kept_for_a_look_until_there_are_enough(void **state) {
+    (void)state;
+    const char *root;
+    struct tuck_drive *drive = new_drive(&root);
+    for (uint64_t i = 0; i < 40; i++) {
+        struct body body = body_of(i, 1000);
+        struct tuck_object_found found;
+        (void)put(drive, &body);
+        damage(drive, &body);
+        assert_int_equal(tuck_object_inspect(drive, &body.output, &found), TUCK_OBJECT_DAMAGED);
+        assert_int_equal(access(path_of(drive, &body), F_OK), 0); // only looked at
+        assert_int_equal(tuck_object_verify(drive, &body.output, body.len, &found),
+                         TUCK_OBJECT_DAMAGED);
+        assert_true(found.is_gone);
+        assert_int_equal(found.size, body.len);
+        assert_int_equal(access(path_of(drive, &body), F_OK), -1);
+        free(body.data);
+    }
+    assert_int_equal(unit_count_names(unit_path(root, "quarantine")), 32);
+    tuck_drive_close(drive);
+}
+
+static void few_large_damaged_objects_are_enough_too(void **state) {
+    (void)state;
+    const char *root;
+    struct tuck_drive *drive = new_drive(&root);
+    for (uint64_t i = 0; i < 4; i++) { // as large as they look, and mostly holes
+        struct body body = body_of(i, 1000);
+        struct tuck_object_found found;
+        (void)put(drive, &body);
+        assert_int_equal(chmod(path_of(drive, &body), 0600), 0);
+        assert_int_equal(truncate(path_of(drive, &body), 30 << 20), 0);
+        assert_int_equal(tuck_object_verify(drive, &body.output, body.len, &found),
+                         TUCK_OBJECT_DAMAGED);
+        assert_true(found.is_gone);
+        free(body.data);
+    }
+    assert_int_equal(unit_count_names(unit_path(root, "quarantine")), 2);
+    tuck_drive_close(drive);
+}
+
+static void what_may_not_be_opened_is_neither_absent_nor_damaged_for_who_inspects(void **state) {
+    (void)state;
+    struct tuck_drive *drive = new_drive(NULL);
+    struct body body = body_of(1, 1000), absent = body_of(2, 1000);
+    struct tuck_object_found found;
+    (void)put(drive, &body);
+    assert_int_equal(tuck_object_inspect(drive, &absent.output, &found), TUCK_OBJECT_ABSENT);
+    uid_t user = geteuid();
+    assert_int_equal(chmod(path_of(drive, &body), 0), 0);
+    assert_int_equal(seteuid(user == 0 ? 65534 : user), 0); // root may open everything
+    int inspected = tuck_object_inspect(drive, &body.output, &found);
+    int verified = tuck_object_verify(drive, &body.output, body.len, &found);
+    assert_int_equal(seteuid(user), 0);
+    assert_int_equal(inspected, TUCK_EIO);
+    assert_int_equal(verified, TUCK_OBJECT_ABSENT); // a miss
+    assert_int_equal(chmod(path_of(drive, &body), 0400), 0);
+    assert_int_equal(tuck_object_inspect(drive, &body.output, &found), 0);
+    tuck_drive_close(drive);
+    free(body.data);
+    free(absent.data);
+}
+
 // --- Durability ----------------------------------------------------------------------------------
 
 static void a_commit_syncs_nothing_and_tells_whether_the_object_was_new(void **state) {
@@ -792,6 +918,14 @@ static const struct CMUnitTest tests[] = {
                            reset_kernel),
     cmocka_unit_test_setup(a_file_in_place_of_a_directory_is_a_failure_and_no_crash, reset_kernel),
     cmocka_unit_test_setup(an_object_is_removed_unless_it_is_claimed_before_or_meanwhile,
+                           reset_kernel),
+    cmocka_unit_test_setup(an_object_that_comes_back_replaces_none_that_was_put_meanwhile,
+                           reset_kernel),
+    cmocka_unit_test_setup(what_is_no_file_goes_out_of_the_way_as_well, reset_kernel),
+    cmocka_unit_test_setup(a_damaged_object_is_kept_for_a_look_until_there_are_enough,
+                           reset_kernel),
+    cmocka_unit_test_setup(few_large_damaged_objects_are_enough_too, reset_kernel),
+    cmocka_unit_test_setup(what_may_not_be_opened_is_neither_absent_nor_damaged_for_who_inspects,
                            reset_kernel),
     cmocka_unit_test_setup(a_commit_syncs_nothing_and_tells_whether_the_object_was_new,
                            reset_kernel),

@@ -6,11 +6,13 @@
 #include "tests/unit/unit.h"
 
 #include "lib/base/digest.h"
+#include "lib/base/thread.h"
 #include "lib/store/drive.h"
 #include "lib/store/lease.h"
 #include "lib/store/object.h"
 #include "lib/store/stage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -148,6 +150,77 @@ static void twenty_thousand_claims_are_all_seen_and_few_others_with_them(void **
     tuck_lease_release(lease);
 }
 
+// What a collector that has read the claims at the beginning of a walk takes for claimed.
+static bool was_claimed(struct tuck_leases *leases, uint64_t number) {
+    struct tuck_output_id output = unit_output(number);
+    return tuck_leases_claimed(leases, &output);
+}
+
+static void claims_that_were_read_say_what_the_files_said_then(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_leases *leases = look(dir);
+    struct tuck_lease *lease[12];
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_false(was_claimed(leases, 1));
+    for (uint64_t i = 0; i < 12; i++) {
+        lease[i] = take(dir);
+        claim(lease[i], i);
+    }
+    assert_false(was_claimed(leases, 1)); // since it was read
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    for (uint64_t i = 0; i < 24; i++)
+        assert_int_equal(was_claimed(leases, i), i < 12);
+    for (uint64_t i = 0; i < 12; i += 2)
+        tuck_lease_release(lease[i]);
+    assert_true(was_claimed(leases, 2)); // until it is read anew
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    for (uint64_t i = 0; i < 24; i++)
+        assert_int_equal(was_claimed(leases, i), i < 12 && i % 2);
+    for (uint64_t i = 1; i < 12; i += 2)
+        tuck_lease_release(lease[i]);
+    tuck_leases_close(leases);
+}
+
+static void claims_that_cannot_be_read_are_claims_on_everything(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_leases *leases = look(dir);
+    unit_write_file(unit_path(dir, "short"), "x", 1); // nobody holds it
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_false(was_claimed(leases, 1));
+    int fd = open(unit_path(dir, "short"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_true(was_claimed(leases, 1));
+    (void)close(fd);
+    has_no_files = true;
+    struct tuck_lease *lease = take(dir); // claims everything
+    has_no_files = false;
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_true(was_claimed(leases, 1));
+    tuck_lease_release(lease);
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_false(was_claimed(leases, 1));
+    tuck_leases_close(leases);
+}
+
+static void a_helper_that_left_its_claims_is_gone_and_its_claims_are_not(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_leases *leases = look(dir);
+    struct tuck_lease *lease = take(dir);
+    claim(lease, 1);
+    tuck_lease_leave(lease);
+    tuck_lease_leave(NULL);
+    assert_true(is_claimed(leases, 1));
+    assert_false(is_claimed(leases, 2));
+    assert_int_equal(tuck_leases_read(leases, NULL), 0);
+    assert_true(was_claimed(leases, 1));
+    assert_false(was_claimed(leases, 2));
+    tuck_leases_close(leases);
+}
+
 // --- Counters ------------------------------------------------------------------------------------
 
 struct reaped {
@@ -227,6 +300,21 @@ static void what_an_abandoned_lease_has_published_is_taken_in_once(void **state)
     assert_int_equal(unit_count_names(dir), 1);
     assert_int_equal(reap(dir).helpers, 0);
     tuck_lease_release(running);
+}
+
+static void what_a_helper_left_goes_with_the_next_reaping(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_lease *lease = take(dir);
+    claim(lease, 1);
+    publish(lease, 5);
+    tuck_lease_leave(lease);
+    assert_true(is_claimed_in(dir, 1));
+    assert_int_equal(count_gets(dir), 5);
+    struct reaped reaped = reap(dir);
+    assert_int_equal(reaped.gets, 5);
+    assert_false(is_claimed_in(dir, 1));
+    assert_int_equal(unit_count_names(dir), 0);
 }
 
 static void a_lease_of_the_first_release_has_nothing_to_count_and_is_swept(void **state) {
@@ -323,6 +411,65 @@ static void a_lease_without_a_file_claims_everything(void **state) {
     }
 }
 
+static char *only_file_in(const char *dir) {
+    DIR *names = opendir(dir);
+    char *found = NULL;
+    assert_non_null(names);
+    for (struct dirent *name; (name = readdir(names));)
+        if (name->d_name[0] != '.')
+            assert_true(asprintf(&found, "%s/%s", dir, name->d_name) > 0);
+    (void)closedir(names);
+    assert_non_null(found);
+    return found;
+}
+
+static void *claim_many(void *arg) {
+    for (uint64_t i = 100; i < 200; i++)
+        claim(arg, i);
+    publish(arg, 7);
+    return NULL;
+}
+
+// A drive that fails, or a file that somebody cut off, is a fault in the mapping and SIGBUS.
+static void a_lease_whose_file_breaks_claims_everything_and_kills_nobody(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    struct tuck_lease *lease = take(dir), *other = take(unit_directory());
+    claim(lease, 1);
+    claim(other, 1);
+    assert_false(is_claimed_in(dir, 2));
+    char *path = only_file_in(dir);
+    assert_int_equal(truncate(path, 0), 0);
+    pthread_t thread;
+    assert_int_equal(tuck_thread_start(&thread, claim_many, lease), 0);
+    (void)pthread_join(thread, NULL);
+    (void)claim_many(lease);
+    assert_int_equal(truncate(path, 65536), 0); // as if it had no claims
+    assert_true(is_claimed_in(dir, 1));
+    assert_true(is_claimed_in(dir, 2));
+    tuck_lease_release(lease);
+    assert_false(is_claimed_in(dir, 1));
+    tuck_lease_release(other);
+    free(path);
+}
+
+static void a_collector_that_is_stopped_with_the_directory_keeps_no_helper_waiting(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    int stopped = unit_open_directory(dir);
+    assert_int_equal(flock(stopped, LOCK_EX), 0); // between two of its system calls
+    has_no_files = true;
+    struct tuck_lease *lease = take(dir);
+    has_no_files = false;
+    claim(lease, 1);
+    (void)close(stopped); // it goes on
+    claim(lease, 2);
+    assert_true(is_claimed_in(dir, 1));
+    assert_true(is_claimed_in(dir, 3));
+    tuck_lease_release(lease);
+    assert_false(is_claimed_in(dir, 1));
+}
+
 static void two_collectors_at_once_see_what_one_sees(void **state) {
     (void)state;
     const char *dir = unit_directory();
@@ -372,6 +519,54 @@ static void a_lease_that_cannot_be_opened_gives_its_descriptor_back(void **state
     assert_true(tuck_leases_open(open(path, O_RDONLY | O_CLOEXEC), &leases, &err) < 0);
     assert_null(leases);
     assert_int_equal(unit_count_descriptors(), before);
+}
+
+// --- The turn ------------------------------------------------------------------------------------
+
+static void one_process_at_a_time_has_the_turn_and_loses_it_when_it_dies(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    int turn = -1, other = -1, ready[2];
+    assert_false(tuck_turn_is_taken(unit_open_directory(dir)));
+    assert_int_equal(tuck_turn_take(unit_open_directory(dir), &turn, NULL), 0);
+    assert_true(tuck_turn_is_taken(unit_open_directory(dir)));
+    assert_int_equal(tuck_turn_take(unit_open_directory(dir), &other, NULL), TUCK_TURN_TAKEN);
+    (void)close(turn);
+    assert_false(tuck_turn_is_taken(unit_open_directory(dir)));
+    assert_int_equal(pipe(ready), 0);
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (tuck_turn_take(dirfd, &turn, NULL) != 0)
+            _exit(1);
+        (void)!write(ready[1], "!", 1);
+        (void)pause();
+        _exit(0);
+    }
+    char c;
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(tuck_turn_take(unit_open_directory(dir), &other, NULL), TUCK_TURN_TAKEN);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(tuck_turn_take(unit_open_directory(dir), &other, NULL), 0);
+    (void)close(other);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+}
+
+static void who_only_asks_for_the_turn_takes_it_from_nobody(void **state) {
+    (void)state;
+    const char *dir = unit_directory();
+    int turn = -1;
+    for (int i = 0; i < 100; i++) {
+        assert_false(tuck_turn_is_taken(unit_open_directory(dir)));
+        assert_int_equal(tuck_turn_take(unit_open_directory(dir), &turn, NULL), 0);
+        assert_true(tuck_turn_is_taken(unit_open_directory(dir)));
+        assert_true(tuck_turn_is_taken(unit_open_directory(dir)));
+        (void)close(turn);
+    }
 }
 
 // --- Together with a drive -----------------------------------------------------------------------
@@ -513,6 +708,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(claims_of_several_helpers_stand_beside_each_other, reset_kernel),
     cmocka_unit_test_setup(twenty_thousand_claims_are_all_seen_and_few_others_with_them,
                            reset_kernel),
+    cmocka_unit_test_setup(claims_that_were_read_say_what_the_files_said_then, reset_kernel),
+    cmocka_unit_test_setup(claims_that_cannot_be_read_are_claims_on_everything, reset_kernel),
+    cmocka_unit_test_setup(a_helper_that_left_its_claims_is_gone_and_its_claims_are_not,
+                           reset_kernel),
+    cmocka_unit_test_setup(what_a_helper_left_goes_with_the_next_reaping, reset_kernel),
     cmocka_unit_test_setup(what_running_helpers_have_published_is_counted, reset_kernel),
     cmocka_unit_test_setup(what_an_abandoned_lease_has_published_is_taken_in_once, reset_kernel),
     cmocka_unit_test_setup(a_lease_of_the_first_release_has_nothing_to_count_and_is_swept,
@@ -520,7 +720,14 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup(a_claim_of_another_process_is_seen_until_it_is_killed, reset_kernel),
     cmocka_unit_test_setup(a_claim_ends_with_its_process, reset_kernel),
     cmocka_unit_test_setup(a_lease_without_a_file_claims_everything, reset_kernel),
+    cmocka_unit_test_setup(a_lease_whose_file_breaks_claims_everything_and_kills_nobody,
+                           reset_kernel),
+    cmocka_unit_test_setup(a_collector_that_is_stopped_with_the_directory_keeps_no_helper_waiting,
+                           reset_kernel),
     cmocka_unit_test_setup(two_collectors_at_once_see_what_one_sees, reset_kernel),
+    cmocka_unit_test_setup(one_process_at_a_time_has_the_turn_and_loses_it_when_it_dies,
+                           reset_kernel),
+    cmocka_unit_test_setup(who_only_asks_for_the_turn_takes_it_from_nobody, reset_kernel),
     cmocka_unit_test_setup(foreign_things_among_the_leases_do_no_harm, reset_kernel),
     cmocka_unit_test_setup(a_lease_that_cannot_be_opened_gives_its_descriptor_back, reset_kernel),
     cmocka_unit_test_setup(an_object_that_is_claimed_between_the_two_questions_comes_back,

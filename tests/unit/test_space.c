@@ -148,6 +148,15 @@ static void clearing_begins_at_the_high_watermark_and_ends_at_the_low_one(void *
     assert_true(tuck_space_to_clear(0, 19 * GIB, 80, 90) == 0);
 }
 
+static void a_cache_may_grow_up_to_its_low_watermark(void **state) {
+    (void)state;
+    assert_true(tuck_space_below_mark(20 * GIB, 0, 80) == 16 * GIB);
+    assert_true(tuck_space_below_mark(20 * GIB, 15 * GIB, 80) == GIB);
+    assert_true(tuck_space_below_mark(20 * GIB, 16 * GIB, 80) == 0);
+    assert_true(tuck_space_below_mark(20 * GIB, 300 * GIB, 80) == 0);
+    assert_true(tuck_space_below_mark(0, 0, 80) == 0);
+}
+
 static wide wide_share(uint64_t amount, unsigned percent) {
     wide share = (wide)amount * percent / 100;
     return share > UINT64_MAX ? UINT64_MAX : share;
@@ -622,6 +631,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(by_default_it_is_20_gib_or_a_tenth),
     cmocka_unit_test(what_to_clear_is_what_the_seed_clears),
     cmocka_unit_test(clearing_begins_at_the_high_watermark_and_ends_at_the_low_one),
+    cmocka_unit_test(a_cache_may_grow_up_to_its_low_watermark),
     cmocka_unit_test(no_numbers_overflow_or_come_out_wrong),
     cmocka_unit_test(the_floor_says_what_must_become_free),
     cmocka_unit_test(scores_are_those_of_the_seed),
