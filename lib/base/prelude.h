@@ -17,8 +17,8 @@
  */
 #define TUCK_CHECKED __attribute__((warn_unused_result))
 
-/** Runs fn(&variable) when the variable leaves its scope. */
-#define TUCK_CLEANUP(fn) __attribute__((cleanup(fn)))
+/** Runs fn(&variable) when the variable leaves its scope, which is a use. */
+#define TUCK_CLEANUP(fn) __attribute__((cleanup(fn), unused))
 
 /** Moves ownership out of a pointer variable (leaves NULL) or a descriptor variable (leaves -1). */
 #define TUCK_TAKE(p)                                                                               \
