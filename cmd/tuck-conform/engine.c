@@ -297,6 +297,9 @@ static int verb_need(struct engine *engine, const struct statement *statement) {
         } else if (strcmp(what, "directory") == 0) {
             if (!engine->setup->has_directory)
                 return not_judged(engine, "needs a {dir} in the command, or a profile");
+        } else if (strcmp(what, "room") == 0) {
+            if (engine->setup->profile->value[PROFILE_no_room][0])
+                return not_judged(engine, "needs room for what is put");
         } else if (strcmp(what, "long") == 0) {
             if (!engine->setup->is_long)
                 return not_judged(engine, "takes long; asked for with --long");
@@ -547,7 +550,8 @@ static int end_case(struct engine *engine) {
     }
     if (check_breaches(engine) != 0)
         return ENGINE_STOP;
-    for (struct place *place = engine->places; place; place = place->next)
+    bool has_no_room = engine->setup->profile->value[PROFILE_no_room][0] != NULL;
+    for (struct place *place = engine->places; place && !has_no_room; place = place->next)
         if (place->is_used && place->known_count > 0 && aftermath(engine, place) != 0)
             return ENGINE_STOP;
     for (struct helper *one = engine->group.first; one; one = one->next)

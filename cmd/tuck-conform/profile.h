@@ -17,7 +17,8 @@
     X(clear_command, "removes all that it may remove from the cache")                              \
     X(format_file, "the file that names the version of the layout")                                \
     X(format_version, "regular expression of the text in front of the version in it")              \
-    X(slow_flag, "added to the command: makes puts wait for the drive")
+    X(slow_flag, "added to the command: makes puts wait for the drive")                            \
+    X(no_room, "yes: nothing can be kept beyond a helper's life, as on a full disk")
 
 enum profile_key {
 #define X(name, help) PROFILE_##name,
