@@ -63,7 +63,7 @@ def faults_of_a_client_are_found_by_the_cases_that_are_about_them(directory):
 @case(limit=900)
 def libtuck_passes_every_case_and_all_of_them_are_judged(directory):
     judged = Judged(directory, [f"--timeout-scale={SCALE}", "--env", f"TUCK_BUILDER_SCALE={SCALE}"],
-                    [os.environ["TUCK_BUILDER"]], jobs=os.cpu_count(), words=["--client"])
+                    [os.environ["TUCK_BUILDER"]], jobs=2 * os.cpu_count(), words=["--client"])
     print(f"# {len(judged.cases)} cases in {judged.report['seconds']:.1f} s")
     assert not judged.failed(), judged.why(judged.failed())
     assert not judged.not_judged(), judged.why(judged.not_judged())
