@@ -51,7 +51,7 @@ __attribute__((format(printf, 1, 2))) static int usage(const char *format, ...) 
 
 static void print_help(void) {
     fputs(
-        "tuck-conform - judge a GOCACHEPROG helper\n\n"
+        "tuck-conform - judge a GOCACHEPROG helper, or a client of one\n\n"
         "  tuck-conform [OPTION...] -- HELPER [ARGUMENT...]\n"
         "  tuck-conform --client [OPTION...] -- CLIENT [ARGUMENT...]\n"
         "  tuck-conform replay [OPTION...] TRACE -- HELPER [ARGUMENT...]\n"

@@ -228,5 +228,7 @@ void report_explain(const struct script_case *one) {
     printf("\n  %s\n", script_is_about_clients(one) ? "why it matters"
                                                     : "what the go command does when this fails");
     print_wrapped(one->explain, "    ");
+    if (script_is_about_clients(one))
+        printf("    What the go command does, by version: section 6.1 of protocol/SPEC.md.\n");
     printf("\n  the case: %s, line %d\n", one->file, one->line);
 }
