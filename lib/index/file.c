@@ -395,14 +395,25 @@ static int begin_page(struct index_file *file, uint64_t number, struct page *pag
     return 0;
 }
 
-// What no lookup finds any more.
-static void drop_absent(struct index_file *file, struct page *page) {
-    uint64_t latest_ns = latest_put_ns();
+static void drop_unsound(struct index_file *file, struct page *page) {
     for (unsigned i = 0; i < page->count;)
-        if (is_sound(file, &page->slot[i]) && page->slot[i].put_ns <= latest_ns)
+        if (is_sound(file, &page->slot[i]))
             i++;
         else
             page->slot[i] = page->slot[--page->count];
+}
+
+// What no lookup finds as long as the clock is not later. It stays where there is room: the clock may
+// be what is wrong. False if there was none.
+static bool drop_future(struct page *page) {
+    uint64_t latest_ns = latest_put_ns();
+    uint16_t before = page->count;
+    for (unsigned i = 0; i < page->count;)
+        if (page->slot[i].put_ns <= latest_ns)
+            i++;
+        else
+            page->slot[i] = page->slot[--page->count];
+    return page->count < before;
 }
 
 static void drop_oldest(struct page *page) {
@@ -501,12 +512,12 @@ static int write_into_page(struct index_file *file, const struct index_write *it
             status = begin_page(file, number, &page);
         } else {
             page.state = PAGE_LIVE;
-            drop_absent(file, &page);
+            drop_unsound(file, &page);
         }
         while (status == 0 && done < count && low_bits(items[done].h, page.depth) == number) {
             if (apply(file, &page, &items[done]))
                 done++;
-            else
+            else if (!drop_future(&page))
                 status = split(file, &page, deadline_ns);
         }
         if (done > 0) {

@@ -113,7 +113,7 @@ def build_while_a_drive_fails(world, drives, fail, gone_words, serves=False):
     assert len(said(again)) <= 1, said(again)
     assert not serves or compiled(again) == [], compiled(again)
     warm = world.go("build", "-x", toolexec, *REST, quiet=False)
-    assert compiled(warm) == [], compiled(warm)
+    assert compiled(warm) == [], (compiled(warm), said(again), said(warm))
     return gone
 
 

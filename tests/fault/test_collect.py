@@ -221,7 +221,7 @@ def state_of(tracer):
         if len(children) == 1:                           # more: strace tries out what the kernel can
             with open(f"/proc/{children[0]}/stat") as file:
                 return int(children[0]), file.read().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         pass
     return None, None
 
