@@ -31,7 +31,7 @@ class Disk:
         with open(self.image, "wb") as file:
             file.truncate(size)
         self.loops = []
-        self.is_mounted = False
+        self.is_mounted, self.is_broken = False, True
         try:
             _run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal" if size < 4 << 20 else "has_journal", self.image)
             self.mount()
@@ -40,8 +40,11 @@ class Disk:
             tap.skip(f"cannot make a disk here: {error}")
 
     def mount(self, options="rw"):
-        """Each time through a device of its own, as a disk that is plugged in again has one."""
-        self.loops.append(_run("losetup", "-f", "--show", self.image))
+        """Through a device of its own, as a disk that is plugged in again has one, unless it was only unmounted: whoever
+        holds files on it still has the same file system then."""
+        if self.is_broken:
+            self.loops.append(_run("losetup", "-f", "--show", self.image))
+        self.is_broken = False
         _run("mount", "-o", options + ",errors=remount-ro", self.loops[-1], self.path)
         self.is_mounted = True
 
@@ -53,6 +56,7 @@ class Disk:
 
     def pull(self):
         """What was written is on the disk; whatever is asked of it now fails with EIO."""
+        self.is_broken = True
         fd = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", 0))
@@ -69,6 +73,7 @@ class Disk:
         trigger = f"/sys/fs/ext4/{os.path.basename(self.loops[-1])}/trigger_fs_error"
         if not os.path.exists(trigger):
             tap.skip("this kernel triggers no errors of ext4")
+        self.is_broken = True
         with open(trigger, "w") as file:
             file.write("test")
 
