@@ -13,30 +13,14 @@
  */
 #include "protocol/asking.h"
 #include "protocol/base64.h"
+#include "protocol/put.h"
 
 #include <strings.h>
 
 // --- Requests ------------------------------------------------------------------------------------
 
-static char *put_text(char *at, const char *text) {
-    size_t len = strlen(text);
-    memcpy(at, text, len);
-    return at + len;
-}
-
-static char *put_uint(char *at, uint64_t number) {
-    char digits[20];
-    size_t len = 0;
-    do
-        digits[len++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (len > 0)
-        *at++ = digits[--len];
-    return at;
-}
-
 static char *put_id(char *at, const char *name, const uint8_t id[TUCK_ID_BYTES]) {
-    at = put_text(at, name);
+    at = tuck_put_text(at, name);
     tuck_base64_write_id(id, at);
     at[TUCK_BASE64_ID_CHARS] = '"';
     return at + TUCK_BASE64_ID_CHARS + 1;
@@ -44,8 +28,8 @@ static char *put_id(char *at, const char *name, const uint8_t id[TUCK_ID_BYTES])
 
 size_t tuck_request_write(const struct tuck_request *request, unsigned form,
                           char ret_text[TUCK_REQUEST_ROOM]) {
-    char *at = put_text(ret_text, "{\"ID\":");
-    at = put_uint(at, (uint64_t)request->id);
+    char *at = tuck_put_text(ret_text, "{\"ID\":");
+    at = tuck_put_uint(at, (uint64_t)request->id);
     switch (request->command) {
     case TUCK_COMMAND_GET:
         at = put_id(at, ",\"Command\":\"get\",\"ActionID\":\"", request->action.bytes);
@@ -55,17 +39,17 @@ size_t tuck_request_write(const struct tuck_request *request, unsigned form,
         at = put_id(at, form & TUCK_REQUEST_OBJECT_ID ? ",\"ObjectID\":\"" : ",\"OutputID\":\"",
                     request->output.bytes);
         if (request->body_size > 0)
-            at = put_uint(put_text(at, ",\"BodySize\":"), request->body_size);
+            at = tuck_put_uint(tuck_put_text(at, ",\"BodySize\":"), request->body_size);
         if (form & TUCK_REQUEST_BOTH_IDS)
             at = put_id(at, ",\"ObjectID\":\"", request->output.bytes);
         break;
     case TUCK_COMMAND_CLOSE:
-        at = put_text(at, ",\"Command\":\"close\"");
+        at = tuck_put_text(at, ",\"Command\":\"close\"");
         break;
     case TUCK_COMMAND_OTHER:
         tuck_verify(request->command != TUCK_COMMAND_OTHER);
     }
-    at = put_text(at, form & TUCK_REQUEST_NO_EMPTY_LINE ? "}\n" : "}\n\n");
+    at = tuck_put_text(at, form & TUCK_REQUEST_NO_EMPTY_LINE ? "}\n" : "}\n\n");
     return (size_t)(at - ret_text);
 }
 

@@ -2,6 +2,7 @@
 #include "protocol/message.h"
 #include "lib/base/clock.h"
 #include "protocol/base64.h"
+#include "protocol/put.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -208,27 +209,10 @@ int tuck_request_parse(struct tuck_slice text, struct tuck_request *ret_request,
 
 // --- Answers -------------------------------------------------------------------------------------
 
-static char *put_text(char *at, const char *text) {
-    size_t len = strlen(text);
-    memcpy(at, text, len);
-    return at + len;
-}
-
-static char *put_uint(char *at, uint64_t number) {
-    char digits[20];
-    size_t len = 0;
-    do
-        digits[len++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (len > 0)
-        *at++ = digits[--len];
-    return at;
-}
-
 static char *put_int(char *at, int64_t number) {
     if (number < 0)
         *at++ = '-';
-    return put_uint(at, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+    return tuck_put_uint(at, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
 }
 
 // What stands for itself in a JSON string: all but control characters, quote and backslash.
@@ -253,7 +237,7 @@ static char *put_string(char *at, const char *text) {
             *at++ = '\\';
             *at++ = (char)*c++;
         } else if (*c) {
-            at = put_text(at, "\\u00");
+            at = tuck_put_text(at, "\\u00");
             tuck_hex(at, c++, 1);
             at += 2;
         }
@@ -278,36 +262,36 @@ size_t tuck_answer_room(const struct tuck_answer *answer) {
 }
 
 size_t tuck_answer_write(const struct tuck_answer *answer, char *ret_text) {
-    char *at = put_text(ret_text, "{\"ID\":");
+    char *at = tuck_put_text(ret_text, "{\"ID\":");
     at = put_int(at, answer->id);
     switch (answer->kind) {
     case TUCK_ANSWER_HELLO:
-        at = put_text(at, ",\"KnownCommands\":[\"get\",\"put\",\"close\"]");
+        at = tuck_put_text(at, ",\"KnownCommands\":[\"get\",\"put\",\"close\"]");
         break;
     case TUCK_ANSWER_HIT:
-        at = put_text(at, ",\"OutputID\":\"");
+        at = tuck_put_text(at, ",\"OutputID\":\"");
         tuck_base64_write_id(answer->output.bytes, at);
-        at = put_text(at + TUCK_BASE64_ID_CHARS, "\",\"Size\":");
-        at = put_uint(at, answer->size);
-        at = put_text(at, ",\"Time\":\"");
+        at = tuck_put_text(at + TUCK_BASE64_ID_CHARS, "\",\"Size\":");
+        at = tuck_put_uint(at, answer->size);
+        at = tuck_put_text(at, ",\"Time\":\"");
         at += tuck_clock_format(answer->time_ns, at);
-        at = put_text(at, "\",\"DiskPath\":");
+        at = tuck_put_text(at, "\",\"DiskPath\":");
         at = put_string(at, answer->text);
         break;
     case TUCK_ANSWER_MISS:
-        at = put_text(at, ",\"Miss\":true");
+        at = tuck_put_text(at, ",\"Miss\":true");
         break;
     case TUCK_ANSWER_PUT:
-        at = put_text(at, ",\"DiskPath\":");
+        at = tuck_put_text(at, ",\"DiskPath\":");
         at = put_string(at, answer->text);
         break;
     case TUCK_ANSWER_CLOSE:
         break;
     case TUCK_ANSWER_ERROR:
-        at = put_text(at, ",\"Err\":");
+        at = tuck_put_text(at, ",\"Err\":");
         at = put_plain_string(at, answer->text);
         break;
     }
-    at = put_text(at, "}\n");
+    at = tuck_put_text(at, "}\n");
     return (size_t)(at - ret_text);
 }

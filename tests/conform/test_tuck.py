@@ -3,6 +3,7 @@
 import contextlib, os, re, resource, subprocess
 
 from conform import SANITIZED, SCALE, Judged, tuck_bin
+from disks import use_up_space
 from tap import case, need_program, need_root, run, skip
 
 PROFILE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "cmd", "tuck-conform",
@@ -69,9 +70,7 @@ def full_disk(directory):
     need_root()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", directory], check=True)
     try:
-        with open(os.path.join(directory, "filler"), "wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+        use_up_space(directory)
         yield directory
     finally:
         subprocess.run(["umount", directory], check=True)

@@ -15,6 +15,7 @@ LONG = bool(os.environ.get("TUCK_TEST_LONG"))
 if LONG:
     os.environ.setdefault("TUCK_TEST_LIMIT", "900")  # before tap reads it
 
+from disks import use_up_space  # noqa: E402, F401 for those who import this
 from helper import (Helper, action_id, default_command, expect_hit, expect_miss, expect_put,  # noqa: E402
                     output_id, tuck_bin)
 from tap import need_program, need_root, skip  # noqa: E402
@@ -281,20 +282,6 @@ def tmpfs(path, options):
     finally:
         if subprocess.run(["umount", path], capture_output=True).returncode:
             subprocess.run(["umount", "-l", path], check=True)
-
-
-def use_up_space(path):
-    """Fills the file system to its last byte; returns the file that holds it."""
-    filler = os.path.join(path, "filler")
-    with open(filler, "ab", buffering=0) as file:
-        size = 1 << 20
-        while size:
-            try:
-                file.write(b"\0" * size)
-            except OSError as error:
-                assert error.errno == errno.ENOSPC, error
-                size //= 2
-    return filler
 
 
 def use_up_inodes(path):

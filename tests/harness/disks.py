@@ -21,6 +21,20 @@ def _run(*words):
     return done.stdout.strip()
 
 
+def use_up_space(path):
+    """Fills the file system to its last byte; returns the file that holds it."""
+    filler = os.path.join(path, "filler")
+    with open(filler, "ab", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(b"\0" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+                size //= 2
+    return filler
+
+
 class Disk:
     def __init__(self, directory, name, size=24 << 20):
         tap.need_root()
@@ -79,16 +93,7 @@ class Disk:
 
     def fill(self):
         """To its last byte; returns what to remove to get the room back."""
-        filler = os.path.join(self.path, "filler")
-        with open(filler, "ab", buffering=0) as file:
-            size = 1 << 20
-            while size:
-                try:
-                    file.write(b"\0" * size)
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC, error
-                    size //= 2
-        return filler
+        return use_up_space(self.path)
 
     def close(self):
         with contextlib.suppress(OSError):
