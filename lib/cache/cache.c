@@ -560,6 +560,11 @@ static bool is_on(struct tuck_put *put, struct bay *bay, bool is_home) {
     if (!is_home && tuck_object_check(path, put->size, &put->tag) != 0)
         return false;
     tuck_bay__claim(parts, &put->output);
+    // Not every file system that takes no writes says so; its index would not take the entry either.
+    if (put->cache->bays.count > 1 && tuck_lease_error(parts->lease) == EROFS) {
+        report_error(put->cache, bay, EROFS);
+        return false;
+    }
     if (tuck_object_check(path, put->size, &put->tag) != 0 ||
         (!tuck_objects_knows(parts->objects, &put->output, put->tag) &&
          tuck_objects_verify(parts->objects, &put->output, &put->tag) != 0))

@@ -29,6 +29,7 @@ struct tuck_lease {
     int fd; // locked as long as the lease lives; -1: the directory is locked instead
     char name[25];
     struct tuck_mapping map; // of the file, allocated beforehand; none: claims everything
+    int error;               // why there is no file, or 0
     bool has_dir;            /* atomic: the directory is locked: there is no map, or it broke */
 };
 
@@ -97,7 +98,9 @@ int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struct tuck_error 
     }
     lease->dirfd = dirfd;
     tuck_random_name(lease->name);
-    if (make_file(lease) < 0) {
+    int status = make_file(lease);
+    if (status < 0) {
+        lease->error = -status;
         tuck_close_fd(&lease->fd);
         tuck_mapping_close(&lease->map);
         if (!lock_directory(lease) && errno != EWOULDBLOCK) {
@@ -108,6 +111,10 @@ int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struct tuck_error 
     }
     *ret_lease = lease;
     return 0;
+}
+
+int tuck_lease_error(const struct tuck_lease *lease) {
+    return lease ? lease->error : 0;
 }
 
 void tuck_lease_claim(struct tuck_lease *lease, const struct tuck_output_id *output) {

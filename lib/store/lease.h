@@ -23,6 +23,9 @@ enum tuck_lease_outcome {
  * made, the lease claims everything. On failure *ret_lease is untouched. */
 TUCK_CHECKED int tuck_lease_take(int dirfd, struct tuck_lease **ret_lease, struct tuck_error *err);
 
+/** Why no file could be made for it: an errno, or 0 if there is one. Accepts NULL. */
+int tuck_lease_error(const struct tuck_lease *lease);
+
 /** Claims an object; call before looking whether it is there. NULL lease: nothing. */
 void tuck_lease_claim(struct tuck_lease *lease, const struct tuck_output_id *output);
 

@@ -57,7 +57,7 @@ FAULTS = {
     "dies-of-limit": "X-10", "hates-address-limits": "X-10.2", "clock-evicts": "X-11", "needs-home": "X-13", "upper-case-names": "X-14",
 }
 SHARDS = 6 if LONG else 1
-SAMPLE = 17  # of so many faults one is tried by default
+SAMPLE = 31  # of so many faults one is tried by default
 
 
 def judge_fault(directory, fault, wanted):

@@ -494,6 +494,26 @@ static void a_subcommand_tries_every_drive_and_ends_its_outage(void **state) {
 
 // --- Read-only -----------------------------------------------------------------------------------
 
+// Nor does every file system that takes no writes say so.
+static void what_such_a_drive_has_is_put_elsewhere_from_the_first_time_on(void **state) {
+    (void)state;
+    struct cache_world world = drives_world_new(3);
+    struct body known = body_for(&world, 1, 1, SMALL);
+    struct tuck_cache *cache = cache_open(&world, TUCK_LAZY);
+    (void)put(cache, 1, &known);
+    cache_end(cache);
+    cache = cache_open(&world, TUCK_LAZY);
+    faults_add(world.drives[1], FAULT_WRITES, EROFS);
+    assert_int_equal(put_on(&world, cache, 2, &known), 2);
+    cache_end(cache);
+    assert_int_equal(events_of(TUCK_EVENT_ENTRIES_LOST), 0);
+    assert_int_equal(events_of(TUCK_EVENT_DRIVE_READONLY), 1);
+    cache = cache_open(&world, TUCK_LAZY);
+    assert_true(get(cache, 2, &known, NULL));
+    cache_end(cache);
+    free(known.data);
+}
+
 static void a_drive_that_takes_no_writes_serves_what_it_has(void **state) {
     (void)state;
     for (int is_before_start = 0; is_before_start < 2; is_before_start++) {
@@ -716,6 +736,7 @@ int main(int argc, char **argv) {
         TEST(a_clock_that_is_set_back_prolongs_no_outage_beyond_its_span),
         TEST(a_damaged_file_of_outages_is_none),
         TEST(a_subcommand_tries_every_drive_and_ends_its_outage),
+        TEST(what_such_a_drive_has_is_put_elsewhere_from_the_first_time_on),
         TEST(a_drive_that_takes_no_writes_serves_what_it_has),
         TEST(a_drive_whose_small_operations_take_seconds_again_and_again_goes_offline),
         TEST(a_drive_that_is_slow_when_it_is_opened_is_left_alone_by_the_next_helper),
