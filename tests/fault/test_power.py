@@ -22,6 +22,7 @@ class Disk:
     def __init__(self, directory):
         need_root()
         need_program("mkfs.ext4")
+        need_program("losetup")
         self.image, self.mount = os.path.join(directory, "image"), os.path.join(directory, "disk")
         os.makedirs(self.mount)
         with open(self.image, "wb") as file:
@@ -31,12 +32,16 @@ class Disk:
         self.place = Place(os.path.join(directory, "place"), root=os.path.join(self.mount, "root"))
 
     def plug_in(self):
-        done = subprocess.run(["mount", "-o", "loop", self.image, self.mount], capture_output=True, text=True)
+        """Through a device of its own: somebody elsewhere may still have the dead file system of the last one mounted."""
+        made = subprocess.run(["losetup", "-f", "--show", self.image], capture_output=True, text=True)
+        self.loop = made.stdout.strip()
+        done = subprocess.run(["mount", self.loop, self.mount], capture_output=True, text=True) if self.loop else made
         if done.returncode:
             skip(f"cannot mount here: {done.stderr.strip()}")
 
     def unplug(self, lazily=False):
         subprocess.run(["umount"] + ["-l"] * lazily + [self.mount], check=True, capture_output=True)
+        subprocess.run(["losetup", "-d", self.loop], check=True, capture_output=True)
 
     def cut(self):
         """What is not on the disk by now never will be."""
