@@ -25,7 +25,8 @@ def served_from_somewhere(helper, name, count=4, size=3000):
 
 def ended_in_order_with_one_complaint(helper):
     assert helper.finish() == 0
-    lines = complaints(helper)
+    # On a busy machine the flusher comes in between and tells of the index, too.
+    lines = [line for line in complaints(helper) if "could not write some entries to the index" not in line]
     assert len(lines) == 1, f"one line says that storage fails, not {len(lines)}: {lines}"
 
 

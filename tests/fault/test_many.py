@@ -438,6 +438,8 @@ def a_helper_stopped_at_any_system_call_of_a_flush_delays_nobody_and_loses_nothi
             slowest.append(works_soon(place, f"again {label}"))
             if not helper.stdout_eof.is_set():
                 os.kill(stopping.pid, signal.SIGKILL if killed else signal.SIGCONT)
+            # Each of its threads may come to that call once.
+            wait_until(lambda: helper.stdout_eof.is_set() or killed or resume(stopping.pid), "the last answer")
             helper.wait_stdout_eof(PROMPT)
             while (answer := helper.next_answer()) is not None:
                 answered[answer["ID"]] = answer
