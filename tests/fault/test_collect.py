@@ -72,8 +72,8 @@ class Scene:
         first = next((i for i, (_, _, text) in enumerate(calls(log)) if "tuck.json" in text), 0)  # before: the start
         return list(dict.fromkeys(points if LONG else points[first:]))
 
-    def check(self, place, dangles=False):
-        """What has to hold whatever died: and it can be brought to an end."""
+    def check(self, place, dangles=False, end=DAYS):
+        """What has to hold whatever died: and by `end` it can be brought to an end."""
         named = {action: [content] for action, content in self.all.items()}
         found = json.loads(place.tuck("verify", "--json", check=False).stdout)
         if not dangles:
@@ -90,7 +90,7 @@ class Scene:
             assert helper.finish() == 0
         if self.damage:                                  # what is still damaged on disk was not asked for
             place.tuck("verify", "--repair", check=False)
-        done = json.loads(place.tuck("gc", "--json", "--max-size=1", env=later(DAYS)).stdout)
+        done = json.loads(place.tuck("gc", "--json", "--max-size=1", env=later(end)).stdout)
         assert not done["busy"] and done["objects"] > 0, done
         assert list(walk_objects(place.root)) == [], "something can never be removed"
         place.tuck("verify")
@@ -260,9 +260,10 @@ def a_collection_stopped_at_any_system_call_delays_nobody(directory):
         place = scene.place()
         tracer, pid = stopped_collection(place, name, number)
         try:
+            # By the collector's clock: it may look at what there is only after these have been put.
             young = model(3, name=f"young {name} {number} ", size=200)
             began = time.monotonic()
-            with place.helper() as helper:
+            with place.helper(env=later(DAYS)) as helper:
                 for action, content in list(scene.OLD.items())[:5]:
                     truthful(helper.get(action, timeout=soon), [content])
                 for action, content in young.items():
@@ -274,7 +275,7 @@ def a_collection_stopped_at_any_system_call_delays_nobody(directory):
                 assert helper.wait(PROMPT) == 0
             worst[0] = max(worst[0], took)
             assert took < soon, f"{took:.2f} s"
-            with place.helper() as helper:
+            with place.helper(env=later(DAYS)) as helper:
                 for action, content in young.items():
                     expect_hit(helper.get(action, timeout=soon), content)
                 assert helper.finish() == 0
@@ -283,11 +284,11 @@ def a_collection_stopped_at_any_system_call_delays_nobody(directory):
             if pid:
                 os.kill(pid, signal.SIGCONT)             # its tracer lives, so the number is still its own
             tracer.wait(PROMPT)
-        with place.helper() as helper:                   # what was put beside it is no victim
+        with place.helper(env=later(DAYS)) as helper:  # what was put beside it is no victim
             for action, content in young.items():
                 expect_hit(helper.get(action, timeout=PROMPT), content)
             assert helper.finish() == 0
-        scene.check(place)
+        scene.check(place, end=2 * DAYS)
     sweep = Sweep(6, workers=1)
     sweep.run(points, one)
     remark(f"slowest session beside a stopped collection: {worst[0]:.2f} s")
