@@ -12,8 +12,8 @@
  * Only names and values of the outermost object mean something, and the names in KnownCommands.
  */
 #include "protocol/asking.h"
-#include "protocol/base64.h"
 #include "protocol/put.h"
+#include "protocol/take.h"
 
 #include <strings.h>
 
@@ -836,30 +836,6 @@ static int read_some(struct tuck_answer_reader *reader, const uint8_t **at, cons
 
 // --- The short way: an answer as most helpers write it, whole in the input ------------------------
 
-static bool take(struct tuck_slice *text, const char *literal, size_t len) {
-    if (text->len < len || memcmp(text->data, literal, len) != 0)
-        return false;
-    text->data += len;
-    text->len -= len;
-    return true;
-}
-#define TAKE_LITERAL(text, literal) take(text, literal, sizeof(literal) - 1)
-
-// At most 18 digits, no leading zero: everything else goes the long way.
-static bool take_digits(struct tuck_slice *text, int64_t *ret_number) {
-    uint64_t number = 0;
-    size_t digits = 0;
-    while (digits < text->len && digits < 19 && text->data[digits] >= '0' &&
-           text->data[digits] <= '9')
-        number = number * 10 + (text->data[digits++] - (uint64_t)'0');
-    if (digits == 0 || digits == 19 || (text->data[0] == '0' && digits > 1))
-        return false;
-    text->data += digits;
-    text->len -= digits;
-    *ret_number = (int64_t)number;
-    return true;
-}
-
 // A string without escapes, and its quote.
 static bool take_plain(struct tuck_slice *text, size_t room, const char **ret_string,
                        size_t *ret_len) {
@@ -884,34 +860,34 @@ static bool take_usual(struct tuck_answer_reader *reader, struct tuck_slice *inp
     size_t len;
     while (text.len > 0 && *text.data == '\n')
         text.data++, text.len--;
-    if (!TAKE_LITERAL(&text, "{\"ID\":") || !take_digits(&text, &fields.id))
+    uint64_t id, size = (uint64_t)fields.size;
+    if (!tuck_take_text(&text, "{\"ID\":") || !tuck_take_uint(&text, &id))
         return false;
-    if (TAKE_LITERAL(&text, ",\"Miss\":true"))
+    fields.id = (int64_t)id;
+    if (tuck_take_text(&text, ",\"Miss\":true"))
         fields.is_miss = true;
-    if (TAKE_LITERAL(&text, ",\"OutputID\":\"")) {
-        if (text.len <= TUCK_BASE64_ID_CHARS || text.data[TUCK_BASE64_ID_CHARS] != '"' ||
-            !tuck_base64_id((const char *)text.data, TUCK_BASE64_ID_CHARS, fields.output.bytes))
+    if (tuck_take_text(&text, ",\"OutputID\":\"")) {
+        if (!tuck_take_id(&text, fields.output.bytes))
             return false;
-        text.data += TUCK_BASE64_ID_CHARS + 1;
-        text.len -= TUCK_BASE64_ID_CHARS + 1;
         fields.output_flaw = NULL;
     }
-    if (TAKE_LITERAL(&text, ",\"Size\":") && !take_digits(&text, &fields.size))
+    if (tuck_take_text(&text, ",\"Size\":") && !tuck_take_uint(&text, &size))
         return false;
-    if (TAKE_LITERAL(&text, ",\"Time\":\"")) {
+    fields.size = (int64_t)size;
+    if (tuck_take_text(&text, ",\"Time\":\"")) {
         if (!take_plain(&text, TIME_ROOM, &string, &len) ||
             !read_time(string, len, &fields.time_s, &fields.time_ns))
             return false;
         fields.has_time = true;
     }
-    if (TAKE_LITERAL(&text, ",\"DiskPath\":\"")) {
+    if (tuck_take_text(&text, ",\"DiskPath\":\"")) {
         if (!take_plain(&text, TUCK_ANSWER_PATH_ROOM - 1, &string, &len))
             return false;
         memcpy(reader->path, string, len);
         reader->path[len] = '\0';
         fields.path = (struct tuck_slice){(const uint8_t *)reader->path, len};
     }
-    if (!TAKE_LITERAL(&text, "}"))
+    if (!tuck_take_text(&text, "}"))
         return false;
     *input = text;
     *ret_fields = fields;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "protocol/message.h"
 #include "lib/base/clock.h"
-#include "protocol/base64.h"
 #include "protocol/put.h"
+#include "protocol/take.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -15,66 +15,35 @@ static const char flaw_command[] = "unknown command; this helper knows get, put 
 
 // --- The short way: byte for byte what the go command writes -------------------------------------
 
-static bool take(struct tuck_slice *text, const char *literal, size_t len) {
-    if (text->len < len || memcmp(text->data, literal, len) != 0)
-        return false;
-    text->data += len;
-    text->len -= len;
-    return true;
-}
-#define TAKE_LITERAL(text, literal) take(text, literal, sizeof(literal) - 1)
-
-// At most 18 digits, no leading zero: everything else goes the long way.
-static bool take_number(struct tuck_slice *text, uint64_t *ret_number) {
-    uint64_t number = 0;
-    size_t digits = 0;
-    while (digits < text->len && digits < 19 && text->data[digits] >= '0' &&
-           text->data[digits] <= '9')
-        number = number * 10 + (text->data[digits++] - '0');
-    if (digits == 0 || digits == 19 || (text->data[0] == '0'))
-        return false;
-    text->data += digits;
-    text->len -= digits;
-    *ret_number = number;
-    return true;
-}
-
-static bool take_id(struct tuck_slice *text, uint8_t ret_id[TUCK_ID_BYTES]) {
-    if (text->len < TUCK_BASE64_ID_CHARS ||
-        !tuck_base64_id((const char *)text->data, TUCK_BASE64_ID_CHARS, ret_id))
-        return false;
-    text->data += TUCK_BASE64_ID_CHARS;
-    text->len -= TUCK_BASE64_ID_CHARS;
-    return TAKE_LITERAL(text, "\"");
-}
-
 bool tuck_request_take(struct tuck_slice *input, struct tuck_request *ret_request) {
     struct tuck_slice text = *input;
     struct tuck_request request = {0};
     uint64_t id;
     while (text.len > 0 && *text.data == '\n')
         text.data++, text.len--;
-    if (!TAKE_LITERAL(&text, "{\"ID\":") || !take_number(&text, &id) ||
-        !TAKE_LITERAL(&text, ",\"Command\":\""))
+    if (!tuck_take_text(&text, "{\"ID\":") || !tuck_take_uint(&text, &id) || id == 0 ||
+        !tuck_take_text(&text, ",\"Command\":\""))
         return false;
     request.id = (int64_t)id;
-    if (TAKE_LITERAL(&text, "get\",\"ActionID\":\"")) {
+    if (tuck_take_text(&text, "get\",\"ActionID\":\"")) {
         request.command = TUCK_COMMAND_GET;
-        if (!take_id(&text, request.action.bytes))
+        if (!tuck_take_id(&text, request.action.bytes))
             return false;
-    } else if (TAKE_LITERAL(&text, "put\",\"ActionID\":\"")) {
+    } else if (tuck_take_text(&text, "put\",\"ActionID\":\"")) {
         request.command = TUCK_COMMAND_PUT;
-        if (!take_id(&text, request.action.bytes) || !TAKE_LITERAL(&text, ",\"OutputID\":\"") ||
-            !take_id(&text, request.output.bytes))
+        if (!tuck_take_id(&text, request.action.bytes) ||
+            !tuck_take_text(&text, ",\"OutputID\":\"") ||
+            !tuck_take_id(&text, request.output.bytes))
             return false;
-        if (TAKE_LITERAL(&text, ",\"BodySize\":") && !take_number(&text, &request.body_size))
+        if (tuck_take_text(&text, ",\"BodySize\":") &&
+            (!tuck_take_uint(&text, &request.body_size) || request.body_size == 0))
             return false;
-    } else if (TAKE_LITERAL(&text, "close\"")) {
+    } else if (tuck_take_text(&text, "close\"")) {
         request.command = TUCK_COMMAND_CLOSE;
     } else {
         return false;
     }
-    if (!TAKE_LITERAL(&text, "}"))
+    if (!tuck_take_text(&text, "}"))
         return false;
     *input = text;
     *ret_request = request;
