@@ -290,11 +290,13 @@ size_t helper_descriptors(const struct helper *helper, uint64_t *ret_disk_bytes)
     DIR *open_files = helper->is_over ? NULL : opendir(path);
     *ret_disk_bytes = 0;
     for (struct dirent *one; open_files && (one = readdir(open_files));) {
-        struct stat status;
+        struct stat status, how; // the link's mode tells for what it is open
         if (one->d_name[0] == '.')
             continue;
         count++;
-        if (fstatat(dirfd(open_files), one->d_name, &status, 0) == 0 && S_ISREG(status.st_mode))
+        if (fstatat(dirfd(open_files), one->d_name, &how, AT_SYMLINK_NOFOLLOW) == 0 &&
+            (how.st_mode & S_IWUSR) && fstatat(dirfd(open_files), one->d_name, &status, 0) == 0 &&
+            S_ISREG(status.st_mode))
             *ret_disk_bytes += (uint64_t)status.st_blocks * 512;
     }
     if (open_files)

@@ -155,7 +155,7 @@ uint64_t helper_processor_ns(const struct helper *helper);
 /** How many processes of its group run besides itself. */
 size_t helper_left_behind(const struct helper *helper);
 
-/** How many descriptors it has open, and how many bytes on disk the regular files among them take.
+/** How many descriptors it has open, and how many bytes on disk the files take that it may write to.
  * 0 when it is not known. */
 size_t helper_descriptors(const struct helper *helper, uint64_t *ret_disk_bytes);
 

@@ -43,9 +43,9 @@ def profile_of_fake(directory, *faults):
 class Judged:
     """The verdicts of one run, from its JSON."""
 
-    def __init__(self, directory, options, command, jobs=1, words=()):
+    def __init__(self, directory, options, command, jobs=1, words=(), timeout=600):
         report = os.path.join(directory, "report.json")
-        self.done = run(*words, f"--json={report}", f"--jobs={jobs}", *options, "--", *command)
+        self.done = run(*words, f"--json={report}", f"--jobs={jobs}", *options, "--", *command, timeout=timeout)
         assert self.done.returncode in (0, 1), f"status {self.done.returncode}: {self.done.stderr}"
         with open(report) as file:
             self.report = json.load(file)

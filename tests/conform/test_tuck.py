@@ -47,11 +47,11 @@ def without_a_profile_it_conforms_and_what_needs_one_is_not_judged(directory):
     assert {"H-09", "G-17", "O-07"} <= judged.not_judged() and "G-14" not in judged.not_judged(), judged.not_judged()
 
 
-def judged_with(directory, profile, command, *options):
+def judged_with(directory, profile, command, *options, timeout=600):
     path = os.path.join(directory, "changed.profile")
     with open(path, "w") as file:
         file.write(profile)
-    judged = Judged(directory, [f"--profile={path}", *SAMPLE, *options], command, jobs=os.cpu_count())
+    judged = Judged(directory, [f"--profile={path}", *SAMPLE, *options], command, jobs=os.cpu_count(), timeout=timeout)
     assert not judged.failed(), judged.why(judged.failed())
     assert judged.done.returncode == 0 and judged.report["conforms"]
     return judged
@@ -91,10 +91,10 @@ def under_valgrind_it_passes_too(directory):
     if SANITIZED or not LONG:
         skip("takes minutes, in a build without sanitizers; set TUCK_TEST_LONG=1")
     os.chmod(directory, 0o1777)  # some cases are another user's
-    command = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite",
+    command = ["valgrind", "--quiet", "--vgdb=no", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite",
                f"--log-file={directory}/valgrind.%p", tuck_bin()]
     with open(PROFILE) as file:
-        judged_with(directory, file.read(), command, "--timeout-scale=20")
+        judged_with(directory, file.read(), command, "--timeout-scale=20", timeout=3500)
     for name in os.listdir(directory):
         if name.startswith("valgrind."):
             with open(os.path.join(directory, name)) as file:
