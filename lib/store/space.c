@@ -90,18 +90,22 @@ double tuck_space_score(const struct tuck_score_rule *rule, uint64_t used_ns, ui
 
 /*
  * A heap with the worst candidate on top, since only that one is ever looked at: a new one has to
- * be better, and it is the first to be dropped. Payloads stay in slots of their own and do not move
- * with the heap. Entries behind `count` are not used but for the number of a free slot.
+ * be better, and it is the first to be dropped. With four below each it has half the levels of one with
+ * two, and a candidate's way down is through memory that is not at hand. What is not compared, sizes and
+ * payloads, stays in slots of its own. Entries behind `count` are not used but for the number of a
+ * free slot.
  */
+#define BELOW 4U
+
 struct candidate {
     double score;
-    uint64_t bytes;
     uint64_t number; // in the order of adding
     size_t slot;
 };
 
 struct tuck_picker {
     struct candidate *heap;
+    uint64_t *sizes; // bytes, by slot
     uint8_t *payloads;
     size_t count, room;
     uint64_t bytes;  // of all in the heap
@@ -115,7 +119,8 @@ int tuck_picker_new(const struct tuck_picker_options *options, struct tuck_picke
                     struct tuck_error *err) {
     size_t each;
     if (options->payload_bytes == 0 || options->max_candidates == 0 ||
-        __builtin_add_overflow(options->payload_bytes, sizeof(struct candidate), &each) ||
+        __builtin_add_overflow(options->payload_bytes, sizeof(struct candidate) + sizeof(uint64_t),
+                               &each) ||
         options->max_candidates > SIZE_MAX / each)
         return tuck_fail(err, TUCK_EINVAL, "a picker of %zu candidates of %zu bytes cannot be",
                          options->max_candidates, options->payload_bytes);
@@ -134,6 +139,7 @@ void tuck_picker_free(struct tuck_picker *picker) {
     if (!picker)
         return;
     free(picker->heap);
+    free(picker->sizes);
     free(picker->payloads);
     free(picker);
 }
@@ -143,27 +149,34 @@ static bool is_worse(const struct candidate *a, const struct candidate *b) {
 }
 
 static void sift_up(struct candidate *heap, size_t at, struct candidate moved) {
-    while (at > 0 && is_worse(&moved, &heap[(at - 1) / 2])) {
-        heap[at] = heap[(at - 1) / 2];
-        at = (at - 1) / 2;
+    while (at > 0 && is_worse(&moved, &heap[(at - 1) / BELOW])) {
+        heap[at] = heap[(at - 1) / BELOW];
+        at = (at - 1) / BELOW;
     }
     heap[at] = moved;
 }
 
 static void sift_down(struct candidate *heap, size_t count, struct candidate moved) {
     size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        child += child + 1 < count && is_worse(&heap[child + 1], &heap[child]);
-        if (!is_worse(&heap[child], &moved))
+    for (size_t first; (first = BELOW * at + 1) < count;) {
+        size_t end = count - first < BELOW ? count : first + BELOW, worst = first;
+        for (size_t child = first + 1; child < end; child++)
+            worst = is_worse(&heap[child], &heap[worst]) ? child : worst;
+        if (!is_worse(&heap[worst], &moved))
             break;
-        heap[at] = heap[child];
+        heap[at] = heap[worst];
+        at = worst;
     }
     heap[at] = moved;
 }
 
+static uint64_t worst_bytes(const struct tuck_picker *picker) {
+    return picker->sizes[picker->heap[0].slot];
+}
+
 static void drop_worst(struct tuck_picker *picker) {
     size_t slot = picker->heap[0].slot;
-    picker->bytes -= picker->heap[0].bytes;
+    picker->bytes -= worst_bytes(picker);
     picker->count--;
     sift_down(picker->heap, picker->count, picker->heap[picker->count]);
     picker->heap[picker->count].slot = slot;
@@ -177,17 +190,19 @@ static bool is_enough(const struct tuck_picker *picker, uint64_t bytes, uint64_t
 
 static void trim(struct tuck_picker *picker) {
     while (picker->count > 0 &&
-           is_enough(picker, picker->bytes - picker->heap[0].bytes, picker->count - 1))
+           is_enough(picker, picker->bytes - worst_bytes(picker), picker->count - 1))
         drop_worst(picker);
 }
 
 static int grow(struct tuck_picker *picker, struct tuck_error *err) {
     size_t room = picker->room < 32 ? 64 : 2 * picker->room;
     room = room < picker->max ? room : picker->max;
-    // Each as soon as there is memory for it; `room` says what both have.
+    // Each as soon as there is memory for it; `room` says what all have.
     struct candidate *heap = realloc(picker->heap, room * sizeof(*heap));
     picker->heap = heap ? heap : picker->heap;
-    uint8_t *payloads = heap ? realloc(picker->payloads, room * picker->payload_bytes) : NULL;
+    uint64_t *sizes = heap ? realloc(picker->sizes, room * sizeof(*sizes)) : NULL;
+    picker->sizes = sizes ? sizes : picker->sizes;
+    uint8_t *payloads = sizes ? realloc(picker->payloads, room * picker->payload_bytes) : NULL;
     if (!payloads)
         return tuck_fail(err, TUCK_ENOMEM, "no memory to choose what to evict");
     picker->payloads = payloads;
@@ -205,25 +220,26 @@ bool tuck_picker_wants(const struct tuck_picker *picker, double score) {
 int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, const void *payload,
                     struct tuck_error *err) {
     struct candidate added = {
-        .score = score == score ? score : 0,               // no number would compare with nothing
-        .bytes = smaller(bytes, UINT64_MAX / picker->max), // no sum overflows
+        .score = score == score ? score : 0, // no number would compare with nothing
         .number = picker->number++,
     };
-    struct candidate *worst = picker->count > 0 ? &picker->heap[0] : NULL;
+    bytes = smaller(bytes, UINT64_MAX / picker->max); // no sum overflows
+    uint64_t worst = picker->count > 0 ? worst_bytes(picker) : 0;
     bool is_full = picker->count == picker->max;
     if (!tuck_picker_wants(picker, added.score))
         return TUCK_PICKER_SPARED;
     bool is_replacing =
-        worst &&
-        (is_full || is_enough(picker, picker->bytes - worst->bytes + added.bytes, picker->count));
+        picker->count > 0 &&
+        (is_full || is_enough(picker, picker->bytes - worst + bytes, picker->count));
     if (!is_replacing && picker->count == picker->room) {
         int status = grow(picker, err);
         if (status < 0)
             return status;
     }
     added.slot = picker->heap[is_replacing ? 0 : picker->count].slot;
-    picker->bytes -= is_replacing ? worst->bytes : 0;
-    picker->bytes += added.bytes;
+    picker->bytes -= is_replacing ? worst : 0;
+    picker->bytes += bytes;
+    picker->sizes[added.slot] = bytes;
     picker->is_sorted = false;
     memcpy(picker->payloads + added.slot * picker->payload_bytes, payload, picker->payload_bytes);
     if (is_replacing)
@@ -255,11 +271,10 @@ bool tuck_picker_take(struct tuck_picker *picker, uint64_t *ret_bytes, void *ret
     if (!picker->is_sorted)
         qsort(picker->heap, picker->count, sizeof(*picker->heap), compare);
     picker->is_sorted = true;
-    const struct candidate *best = &picker->heap[--picker->count];
-    picker->bytes -= best->bytes;
-    *ret_bytes = best->bytes;
-    memcpy(ret_payload, picker->payloads + best->slot * picker->payload_bytes,
-           picker->payload_bytes);
+    size_t slot = picker->heap[--picker->count].slot;
+    *ret_bytes = picker->sizes[slot];
+    picker->bytes -= *ret_bytes;
+    memcpy(ret_payload, picker->payloads + slot * picker->payload_bytes, picker->payload_bytes);
     return true;
 }
 
