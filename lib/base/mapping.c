@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#define MAPPINGS_MAX 256 // in a process
+#define MAPPINGS_MAX 1024 // in a process
 
 static struct tuck_mapping *mappings[MAPPINGS_MAX]; /* atomic */
 static struct sigaction before; // whose the signal was; written before it is taken
@@ -47,10 +47,10 @@ static void take_signal(void) {
     (void)pthread_mutex_unlock(&lock);
 }
 
-int tuck_mapping_open(struct tuck_mapping *mapping, int fd, size_t len) {
+int tuck_mapping_open(struct tuck_mapping *mapping, int fd, uint64_t offset, size_t len) {
     take_signal();
     *mapping = (struct tuck_mapping){0};
-    void *data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
     if (data == MAP_FAILED)
         return -errno;
     mapping->data = data;

@@ -17,8 +17,10 @@ struct tuck_mapping { // all zero: none. Not to be moved while it is in use
     bool is_broken; /* atomic, pairs with nothing: see tuck_mapping_is_broken() */
 };
 
-/** Maps the first `len` bytes of the file, which it has. 0, or -errno with *mapping all zero. */
-TUCK_CHECKED int tuck_mapping_open(struct tuck_mapping *mapping, int fd, size_t len);
+/** Maps `len` bytes of the file, which it has, from `offset` on, a multiple of 64 KiB. 0, or -errno with
+ * *mapping all zero. */
+TUCK_CHECKED int tuck_mapping_open(struct tuck_mapping *mapping, int fd, uint64_t offset,
+                                   size_t len);
 
 /** Accepts all zero and leaves it. */
 void tuck_mapping_close(struct tuck_mapping *mapping);

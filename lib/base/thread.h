@@ -15,6 +15,7 @@ enum tuck_lock_rank {
     TUCK_RANK_SET,       // store: which drives are open, and what is known of the set
     TUCK_RANK_LRU,       // lru: the caches of one group
     TUCK_RANK_INDEX,     // index: super page, spools
+    TUCK_RANK_BRIEF,     // index: mappings that are made
     TUCK_RANK_TABLE,     // table: its items; never while a loader or a callback runs
     TUCK_RANK_OUTPUT,    // serve: answers waiting to be written
     TUCK_RANK_TRACE,     // serve: the recorded conversation

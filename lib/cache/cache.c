@@ -301,6 +301,8 @@ void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop) {
         tuck_index_sync_if_due(parts->index, sync_file_system);
         if (tuck_cache__what_is_due(cache, bay) != DUE_NOTHING)
             tuck_cache__collect_as_due(cache, bay, stop);
+        if (cache->bays.count > 1)
+            tuck_index_fill_brief(parts->index, stop);
         tuck_bay__add_up(bay);
     }
 }
@@ -352,15 +354,15 @@ static bool is_elsewhere(const struct tuck_cache *cache, const struct bay_parts 
 static bool find(struct tuck_cache *cache, const struct tuck_action_id *action,
                  struct found *ret_found) {
     ret_found->bay = NULL;
-    uint64_t at_ns = note_time(cache, NULL, 0);
     for (size_t i = 0; i < cache->bays.count; i++) {
         struct bay *bay = &cache->bays.bay[i];
         struct bay_parts *parts = bay_parts(bay);
         struct tuck_entry entry;
-        int status = is_elsewhere(cache, parts, action)
-                         ? TUCK_INDEX_ABSENT
-                         : tuck_index_find(parts->index, action, &entry);
-        at_ns = note_time(cache, bay, at_ns);
+        if (is_elsewhere(cache, parts, action))
+            continue;
+        uint64_t at_ns = note_time(cache, NULL, 0);
+        int status = tuck_index_find(parts->index, action, &entry);
+        (void)note_time(cache, bay, at_ns);
         if (status < 0)
             report_fault(cache, bay, EIO);
         if (status == 0 && (!ret_found->bay || entry.put_ns > ret_found->entry.put_ns))

@@ -34,21 +34,6 @@
 
 enum page_state { PAGE_LIVE = 1, PAGE_FORMING = 2 };
 
-/*
- * What the page holds, in brief: enough to tell in a read of two cache lines that an action is not
- * here. That is the answer of all drives but one. Pages of the first release have none; behind the rest
- * of the page is only one that a write was torn in, or that a helper of the first release wrote since.
- */
-struct tail {
-    uint8_t print[INDEX_SLOTS]; // a byte of each action
-    uint8_t count;
-    uint8_t depth;
-    uint32_t boot; // 0 unless the page is LIVE
-    uint64_t number;
-    uint64_t reserved[2];
-    uint64_t check; // of the fields above
-};
-
 struct page {
     uint32_t magic;
     uint8_t depth;
@@ -59,9 +44,10 @@ struct page {
     uint8_t reserved[36];
     uint64_t check; // of the fields above
     struct record slot[INDEX_SLOTS];
-    struct tail tail;
+    uint8_t unused[80];
 };
 _Static_assert(sizeof(struct page) == INDEX_PAGE, "a page is one block");
+_Static_assert(INDEX_SLOTS == BRIEF_PRINTS, "a print for each record");
 
 // The latest put time that is believed.
 static uint64_t latest_put_ns(void) {
@@ -89,10 +75,6 @@ static uint32_t record_check(const struct index_file *file, const struct record 
 
 static uint64_t page_check(const struct index_file *file, const struct page *page) {
     return XXH3_64bits_withSeed(page, offsetof(struct page, check), seed_of(file) + 1);
-}
-
-static uint64_t tail_check(const struct index_file *file, const struct tail *tail) {
-    return XXH3_64bits_withSeed(tail, offsetof(struct tail, check), seed_of(file) + 2);
 }
 
 // --- Records -------------------------------------------------------------------------------------
@@ -174,30 +156,34 @@ static enum page_outcome read_page(struct index_file *file, uint64_t number, str
     return PAGE_DAMAGED;
 }
 
-// The hash of an action does not depend on it: any byte is as good as another.
-static uint8_t print_of(const uint8_t *action) {
-    return action[TUCK_ID_BYTES - 1];
+// What the brief tells of a page that counts.
+static struct brief_slot brief_of(const struct page *page) {
+    struct brief_slot slot = {.depth = page->depth};
+    for (unsigned i = 0; i < page->count; i++)
+        tuck_index__brief_add(&slot, page->slot[i].action);
+    return slot;
 }
 
-static struct tail tail_of(const struct index_file *file, const struct page *page) {
-    struct tail tail = {
-        .count = (uint8_t)page->count,
-        .depth = page->depth,
-        .boot = page->state == PAGE_LIVE ? page->boot : 0,
-        .number = page->number,
-    };
-    for (unsigned i = 0; i < page->count; i++)
-        tail.print[i] = print_of(page->slot[i].action);
-    tail.check = tail_check(file, &tail);
-    return tail;
+// True if nothing changes in what is told of the page.
+static bool is_told(struct index_file *file, uint64_t number, const struct brief_slot *slot) {
+    struct brief_slot told;
+    return tuck_index__brief_read(&file->brief, number, &told) &&
+           memcmp(&told, slot, offsetof(struct brief_slot, check)) == 0;
 }
 
 static int write_page(struct index_file *file, struct page *page) {
+    struct brief_slot slot = brief_of(page);
+    bool is_live = page->state == PAGE_LIVE;
+    bool is_new = !is_live || !is_told(file, page->number, &slot);
     page->magic = PAGE_MAGIC;
     page->boot = file->boot;
     page->check = page_check(file, page);
-    page->tail = tail_of(file, page);
-    return tuck_pwrite_all(file->fd, page, INDEX_PAGE, page_at(page->number));
+    int status = is_new ? tuck_index__brief_forget(&file->brief, page->number) : 0;
+    if (status == 0)
+        status = tuck_pwrite_all(file->fd, page, INDEX_PAGE, page_at(page->number));
+    if (status == 0 && is_new && is_live)
+        tuck_index__brief_note(&file->brief, page->number, &slot, 1);
+    return status;
 }
 
 static unsigned top_bit(uint64_t n) {
@@ -331,38 +317,29 @@ int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *
     return TUCK_INDEX_ABSENT;
 }
 
-// False if nothing can be told from it: the page is not there, its tail is, or its parents would have
-// to be asked whether it counts.
-static bool read_tail(struct index_file *file, uint64_t number, struct tail *tail) {
-    uint64_t at = page_at(number) + offsetof(struct page, tail);
-    return tuck_pread_full(file->fd, tail, sizeof(*tail), at) == (ssize_t)sizeof(*tail) &&
-           tail->check == tail_check(file, tail) && tail->number == number &&
-           tail->count <= INDEX_SLOTS && tail->boot == file->boot;
-}
-
 bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action) {
-    uint64_t h = hash_of(file, action->bytes);
+    uint64_t seed = seed_of(file), h = hash_of(file, action->bytes);
     unsigned depth = __atomic_load_n(&file->depth_hint, __ATOMIC_RELAXED);
-    unsigned split_at =
-        DEPTH_MAX; // the depth at which what was passed over would have been split off
-    struct tail tail;
+    // The depth at which what was passed over would have been split off.
+    unsigned split_at = DEPTH_MAX;
+    struct brief_slot slot;
     for (unsigned step = 0; step < DEPTH_MAX; step++) {
         uint64_t number = low_bits(h, depth);
-        if (!read_tail(file, number, &tail)) {
+        if (!tuck_index__brief_read(&file->brief, number, &slot)) {
             if (number == 0)
                 return false;
             depth = split_at = top_bit(number);
             continue;
         }
-        if (tail.depth > split_at)
+        if (slot.depth > split_at)
             return false; // it was, and says nothing
-        unsigned next = deeper(h, depth, tail.depth);
+        unsigned next = deeper(h, depth, slot.depth);
         if (next != depth) {
             depth = next;
             continue;
         }
-        __atomic_store_n(&file->depth_hint, tail.depth, __ATOMIC_RELAXED);
-        return !memchr(tail.print, print_of(action->bytes), tail.count);
+        __atomic_store_n(&file->depth_hint, slot.depth, __ATOMIC_RELAXED);
+        return !tuck_index__brief_may_have(&slot, action->bytes) && seed_of(file) == seed;
     }
     return false;
 }
@@ -676,12 +653,20 @@ int tuck_index__file_open(int dirfd, bool is_syncing, struct tuck_event_sink *si
     file->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
     if (file->dirfd < 0)
         return tuck_fail_os(err, errno, "hold the index directory");
+    int status = tuck_index__brief_open(dirfd, &file->brief);
+    if (status < 0) {
+        tuck_close_fd(&file->dirfd);
+        return tuck_fail_os(err, -status, "open the index 'brief'");
+    }
     file->fd = TUCK_TAKE_FD(fd);
+    tuck_index__brief_bind(&file->brief, file->fd, file->seed, file->boot);
     guess_depth(file);
     return 0;
 }
 
 void tuck_index__file_close(struct index_file *file) {
+    if (file->fd >= 0)
+        tuck_index__brief_close(&file->brief);
     tuck_close_fd(&file->fd);
     tuck_close_fd(&file->dirfd);
 }
@@ -696,6 +681,9 @@ static int is_current(const struct index_file *file, int fd) {
 
 int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bool *ret_is_new) {
     *ret_is_new = false;
+    int brief = tuck_index__brief_follow(file->dirfd, &file->brief);
+    if (brief < 0)
+        return brief;
     int is_same = is_current(file, file->fd);
     if (is_same > 0)
         return 0;
@@ -714,6 +702,7 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
     (void)fcntl(file->fd, F_SETFD, FD_CLOEXEC);
     (void)close(fd);
     __atomic_store_n(&file->seed, ret_super->seed, __ATOMIC_RELAXED);
+    tuck_index__brief_bind(&file->brief, file->fd, ret_super->seed, file->boot);
     guess_depth(file);
     *ret_is_new = true;
     return status;
@@ -852,4 +841,47 @@ int tuck_index__file_walk(struct index_file *file,
             end = count_pages(file);
     }
     return end < 0 ? (int)end : status;
+}
+
+// --- The brief of all pages ----------------------------------------------------------------------
+
+// Tells of the pages [number, number + count) what they hold, unless somebody is changing one. False if
+// that was not possible.
+static bool note_pages(struct index_file *file, uint64_t number, uint64_t count,
+                       struct page *pages) {
+    struct brief_slot slots[WALK_PAGES];
+    uint64_t at = page_at(number), len = count * sizeof(*pages);
+    if (tuck_lock_range(file->fd, at, len, 0) < 0)
+        return false;
+    ssize_t n = tuck_pread_full(file->fd, pages, len, at);
+    for (uint64_t i = 0; i < count; i++) {
+        bool is_good =
+            n >= (ssize_t)((i + 1) * sizeof(*pages)) && is_page(file, number + i, &pages[i]);
+        slots[i] = is_good && is_split_off(file, &pages[i])
+                       ? brief_of(&pages[i])
+                       : (struct brief_slot){.count = BRIEF_NOTHING};
+    }
+    if (n > 0)
+        tuck_index__brief_note(&file->brief, number, slots, count);
+    tuck_unlock_range(file->fd, at, len);
+    return n >= 0;
+}
+
+void tuck_index__file_fill_brief(struct index_file *file, const volatile int *stop) {
+    if (tuck_index__brief_is_full(&file->brief))
+        return;
+    TUCK_CLEANUP(tuck_free) struct page *pages = calloc(WALK_PAGES, sizeof(*pages));
+    bool is_full = pages != NULL;
+    // What is behind this end by then was written, and noted, meanwhile.
+    uint64_t end = count_pages(file) > 0 ? (uint64_t)count_pages(file) : 0;
+    for (uint64_t number = 0; pages && number < end;) {
+        number = skip_hole(file, number, end);
+        uint64_t count = end - number < WALK_PAGES ? end - number : WALK_PAGES;
+        if (*stop)
+            return;
+        is_full &= count == 0 || note_pages(file, number, count, pages);
+        number += count;
+    }
+    if (is_full)
+        tuck_index__brief_note_full(&file->brief);
 }

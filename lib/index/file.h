@@ -7,6 +7,7 @@
  * Threads: find from any; the others from one at a time.
  */
 #pragma once
+#include "lib/index/brief.h"
 #include "lib/index/head.h"
 
 #define INDEX_SLOTS 38U // records in a page
@@ -35,6 +36,7 @@ struct index_file {
     bool is_syncing;     /* const after open: a split must be durable in its order */
     uint64_t seed;       /* atomic */
     unsigned depth_hint; /* atomic: the depth where the last page was found */
+    struct brief brief;
 };
 
 /** Opens or creates "entries" in dirfd (borrowed). What is damaged or foreign is set aside. On
@@ -71,6 +73,9 @@ TUCK_CHECKED int tuck_index__file_find(struct index_file *file, const struct tuc
 
 /** As tuck_index_lacks(), of what is on disk. */
 bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action);
+
+/** As tuck_index_fill_brief(). */
+void tuck_index__file_fill_brief(struct index_file *file, const volatile int *stop);
 
 enum write_kind {
     WRITE_PUT,   // the entry, unless a later one is there

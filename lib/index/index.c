@@ -320,6 +320,10 @@ bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *act
     return tuck_index__file_lacks(&index->file, action);
 }
 
+void tuck_index_fill_brief(struct tuck_index *index, const volatile int *stop) {
+    tuck_index__file_fill_brief(&index->file, stop);
+}
+
 // What waits here may be older than what another helper has written since: a touch, an entry from a
 // spool.
 int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
@@ -567,7 +571,8 @@ int tuck_index_follow(struct tuck_index *index, struct tuck_error *err) {
 
 uint64_t tuck_index_bytes(struct tuck_index *index) {
     struct stat stat;
-    return fstat(index->file.fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+    uint64_t entries = fstat(index->file.fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+    return entries + tuck_index__brief_bytes(&index->file.brief);
 }
 
 int tuck_index_clear(struct tuck_index *index, struct tuck_error *err) {

@@ -62,10 +62,13 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index);
 TUCK_CHECKED int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
                                  struct tuck_entry *ret_entry);
 
-/** True if find would say that it is absent; so would it after a write that was torn, and then the entry
- * is missed. Costs a fraction of it, where most actions are absent; tells nothing of pages that were
- * last written before the machine's last boot. */
+/** True if find would say that it is absent; false says nothing. Costs no system call, where most actions
+ * are absent; false for all of a page that nobody has written or noted since the machine was booted. */
 bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *action);
+
+/** Notes for all helpers what each page holds, unless that was done in this boot of the machine: reads
+ * the whole file then. Ends soon after *stop is set. */
+void tuck_index_fill_brief(struct tuck_index *index, const volatile int *stop);
 
 /** So many may be dirty; one more is lost. */
 #define TUCK_INDEX_DIRTY_MAX 16384U

@@ -71,7 +71,7 @@ static int make_file(struct tuck_lease *lease) {
     if (status == 0)
         status = -posix_fallocate(lease->fd, 0, FILE_BYTES);
     if (status == 0)
-        status = tuck_mapping_open(&lease->map, lease->fd, FILE_BYTES);
+        status = tuck_mapping_open(&lease->map, lease->fd, 0, FILE_BYTES);
     if (status == 0 && is_unnamed)
         status = tuck_link_unnamed(lease->fd, lease->dirfd, lease->name);
     if (status < 0 && !is_unnamed)

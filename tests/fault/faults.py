@@ -178,12 +178,18 @@ def walk_objects(root):
                     pass                             # somebody removes them at this moment
 
 
+def index_space(place):
+    """What the index takes of the drive."""
+    return sum(os.stat(path).st_blocks * 512 for path in (place.entries(), place.path("index", "brief"))
+               if os.path.exists(path))
+
+
 def counted(place, stats=None):
     """The drive's sums say what is there: objects, and bytes of whole blocks with the index."""
     stats = stats or place.stats()
     sizes = [size for _, size in walk_objects(place.root)]
     blocks = sum((size + 4095) // 4096 * 4096 for size in sizes)
-    index = os.stat(place.entries()).st_blocks * 512
+    index = index_space(place)
     assert stats["counted"], stats
     assert stats["used_objects"] == len(sizes), f"{stats['used_objects']} counted, {len(sizes)} there"
     assert stats["used_bytes"] == blocks + index, f"{stats['used_bytes']} counted, {blocks} + {index} there"

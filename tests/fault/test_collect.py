@@ -6,8 +6,8 @@ And eight helpers at once against one small quota.
 """
 import json, os, shutil, signal, subprocess, threading, time
 
-from faults import (LONG, Place, PROMPT, SANITIZED, Sweep, aftermath, body, calls, counted, dice, later, model,
-                    named_objects_are_whole, need_strace, remark, traceable, truthful, wait_until, walk_objects)
+from faults import (LONG, Place, PROMPT, SANITIZED, Sweep, aftermath, body, calls, counted, dice, index_space, later,
+                    model, named_objects_are_whole, need_strace, remark, traceable, truthful, wait_until, walk_objects)
 from helper import action_id, default_command, expect_hit, expect_put, output_id, tuck_bin
 from tap import case, run
 
@@ -360,7 +360,7 @@ def eight_helpers_that_write_at_once_stay_within_the_bound(directory):
     remark(f"quota {quota >> 10} KiB: {used >> 10} KiB and {inodes} inodes now, {most[0] >> 10} KiB and {most[1]} at most; "
            f"{stats['used_bytes'] >> 10} KiB by the sums")
     leases = 64 << 10
-    index = os.stat(place.entries()).st_blocks * 512
+    index = index_space(place)
     directories = 264 * 4096
     assert young > quota, "too little was put for this test to tell anything"
     counted(place, stats)

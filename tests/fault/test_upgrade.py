@@ -84,7 +84,7 @@ def objects(place):
     """What is really there: (number, bytes in blocks, those of the index too)."""
     sizes = [os.stat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(place.path("objects"))
              for name in names]
-    index = os.stat(place.entries()).st_blocks * 512
+    index = index_space(place)
     return len(sizes), sum((size + BLOCK - 1) // BLOCK * BLOCK for size in sizes) + index
 
 

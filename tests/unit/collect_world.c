@@ -137,10 +137,14 @@ static bool walk_one(void *arg, const struct tuck_object_seen *seen) {
     return true;
 }
 
-static uint64_t index_bytes(const struct cache_world *world) {
-    struct stat stat_of_index;
-    assert_int_equal(stat(unit_path(world->dir, "index/entries"), &stat_of_index), 0);
-    return (uint64_t)stat_of_index.st_blocks * 512;
+static uint64_t file_bytes(const struct cache_world *world, const char *name) {
+    struct stat file;
+    assert_int_equal(stat(unit_path(world->dir, name), &file), 0);
+    return (uint64_t)file.st_blocks * 512;
+}
+
+uint64_t index_bytes(const struct cache_world *world) {
+    return file_bytes(world, "index/entries") + file_bytes(world, "index/brief");
 }
 
 void assert_sums_are_right(const struct cache_world *world) {

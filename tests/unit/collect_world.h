@@ -51,6 +51,9 @@ unsigned count_left(const struct cache_world *world, uint64_t first, uint64_t co
 
 uint64_t used(const struct cache_world *world);
 
+/** The space that the index takes. */
+uint64_t index_bytes(const struct cache_world *world);
+
 /** What the drive says that it holds is what it holds. A helper that runs may be writing its index. */
 void assert_sums_are_right(const struct cache_world *world);
 

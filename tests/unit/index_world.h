@@ -30,12 +30,8 @@ struct tuck_index *world_open(const struct world *world);
 struct tuck_entry entry_of_version(uint64_t number, uint64_t version);
 
 /** Which version of the action is found, 0 for none. Fails the test if what is found is the entry of another action,
- * or one that was never recorded. */
+ * or one that was never recorded, or if it is told of one that is found that it is lacking. */
 uint64_t version_found(struct tuck_index *index, uint64_t number);
-
-/** Set where pages may be torn: what tells that an action is not there may then be older than the rest of its page. Else
- * version_found() fails the test if it is told of one that is found. */
-extern bool has_torn_pages;
 
 /** Records that version of each action in [first, first + count). Returns how many there was room for. */
 uint64_t record_many(struct tuck_index *index, uint64_t first, uint64_t count, uint64_t version);

@@ -174,7 +174,6 @@ static void a_torn_last_write_brings_up_no_wrong_entry(void **state) {
     (void)state;
     struct unit_random random = unit_random_of(__func__);
     struct image image = copy_image(&before_crash);
-    has_torn_pages = true;
     for (size_t count = 0; count < crash_write_count; count++) {
         struct image torn = copy_image(&image);
         size_t unit = unit_random_below(&random, 2) ? 512 : 1;
@@ -183,7 +182,6 @@ static void a_torn_last_write_brings_up_no_wrong_entry(void **state) {
         free(torn.data);
         apply(&image, &crash_writes[count], crash_writes[count].len);
     }
-    has_torn_pages = false;
     free(image.data);
 }
 

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+#include "lib/index/brief.h"
+#include "lib/base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define SLOT       sizeof(struct brief_slot)
+#define FIRST_BITS 12U // the first segment has 2^12 slots
+#define FULL_COUNT 254U
+
+// The first slot says whether all pages have been noted; that of page n is slot n + 1.
+#define SLOT_FULL UINT64_C(0)
+
+static const struct brief_slot nothing;
+
+// --- Slots ---------------------------------------------------------------------------------------
+
+// The hash of an action does not depend on it: any bits are as good as others.
+static unsigned print_of(const uint8_t *action) {
+    return action[TUCK_ID_BYTES - 1] | (action[TUCK_ID_BYTES - 2] & 7U) << 8;
+}
+
+void tuck_index__brief_add(struct brief_slot *slot, const uint8_t action[static TUCK_ID_BYTES]) {
+    unsigned print = print_of(action), i = slot->count++;
+    slot->print[i] = (uint8_t)print;
+    for (unsigned bit = 0; bit < TUCK_ARRAY_LEN(slot->more); bit++)
+        slot->more[bit][i / 8] |= (uint8_t)((print >> (8 + bit) & 1) << i % 8);
+}
+
+static unsigned print_at(const struct brief_slot *slot, unsigned i) {
+    unsigned print = slot->print[i];
+    for (unsigned bit = 0; bit < TUCK_ARRAY_LEN(slot->more); bit++)
+        print |= (slot->more[bit][i / 8] >> i % 8 & 1U) << (8 + bit);
+    return print;
+}
+
+bool tuck_index__brief_may_have(const struct brief_slot *slot,
+                                const uint8_t action[static TUCK_ID_BYTES]) {
+    unsigned print = print_of(action);
+    const uint8_t *end = slot->print + slot->count, *at = slot->print;
+    while ((at = memchr(at, (int)(print & 0xff), (size_t)(end - at)))) {
+        if (print_at(slot, (unsigned)(at - slot->print)) == print)
+            return true;
+        at++;
+    }
+    return false;
+}
+
+// --- Where a slot is -----------------------------------------------------------------------------
+
+static unsigned segment_of(uint64_t slot) {
+    return slot >> FIRST_BITS ? 64U - FIRST_BITS - (unsigned)__builtin_clzll(slot) : 0;
+}
+
+static uint64_t first_of(unsigned segment) {
+    return segment ? UINT64_C(1) << (FIRST_BITS + segment - 1) : 0;
+}
+
+static uint64_t end_of(unsigned segment) {
+    return UINT64_C(1) << (FIRST_BITS + segment);
+}
+
+static uint32_t sized_of(const struct stat *stat) {
+    uint32_t sized = 0;
+    for (unsigned i = 0; i < BRIEF_SEGMENTS; i++)
+        sized |= (uint32_t)((uint64_t)stat->st_size >= end_of(i) * SLOT) << i;
+    return sized;
+}
+
+static bool has_slots(const struct brief *brief, uint64_t count) {
+    struct stat stat;
+    return fstat(brief->fd, &stat) == 0 && (uint64_t)stat.st_size >= count * SLOT;
+}
+
+// --- Opening -------------------------------------------------------------------------------------
+
+static int open_fd(int dirfd) {
+    int fd = openat(dirfd, "brief", O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    struct stat stat;
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) {
+        (void)close(fd);
+        return -ENXIO;
+    }
+    return fd;
+}
+
+// What is wrong with this process only, or only now.
+static bool is_passing(int status) {
+    return status == -EMFILE || status == -ENFILE || status == -ENOMEM;
+}
+
+int tuck_index__brief_open(int dirfd, struct brief *brief) {
+    *brief = (struct brief){.fd = open_fd(dirfd)};
+    if (is_passing(brief->fd))
+        return brief->fd;
+    if (brief->fd < 0)
+        brief->fd = -1;
+    brief->is_off = brief->fd < 0;
+    tuck_mutex_init(&brief->lock, TUCK_RANK_BRIEF);
+    return 0;
+}
+
+void tuck_index__brief_close(struct brief *brief) {
+    for (unsigned i = 0; i < BRIEF_SEGMENTS; i++)
+        tuck_mapping_close(&brief->segment[i]);
+    tuck_close_fd(&brief->fd);
+    tuck_mutex_fini(&brief->lock);
+}
+
+void tuck_index__brief_bind(struct brief *brief, int entries_fd, uint64_t seed, uint32_t boot) {
+    struct stat stat;
+    if (fstat(entries_fd, &stat) < 0) {
+        __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
+        return;
+    }
+    uint64_t of[] = {seed, stat.st_ino, boot};
+    __atomic_store_n(&brief->key, XXH3_64bits(of, sizeof(of)), __ATOMIC_RELEASE);
+}
+
+// Others go on with a new one as well. Its slots cannot be read here, where a mapping of the old one may
+// be in use; but they are kept.
+int tuck_index__brief_follow(int dirfd, struct brief *brief) {
+    struct stat stat;
+    if (brief->fd < 0 || fstat(brief->fd, &stat) < 0)
+        return 0;
+    brief->sized = sized_of(&stat); // it may have been cut off
+    if (stat.st_nlink > 0)
+        return 0;
+    __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
+    int fd = open_fd(dirfd);
+    if (fd < 0)
+        return is_passing(fd) ? fd : 0;
+    int status = dup2(fd, brief->fd) < 0 ? -errno : 0;
+    (void)fcntl(brief->fd, F_SETFD, FD_CLOEXEC);
+    (void)close(fd);
+    brief->sized = 0;
+    return status;
+}
+
+// --- Reading -------------------------------------------------------------------------------------
+
+static uint64_t check_of(const struct brief *brief, uint64_t number,
+                         const struct brief_slot *slot) {
+    uint64_t key = __atomic_load_n(&brief->key, __ATOMIC_ACQUIRE);
+    return XXH3_64bits_withSeed(slot, offsetof(struct brief_slot, check), key + number);
+}
+
+static bool map_segment(struct brief *brief, unsigned segment) {
+    uint32_t bit = UINT32_C(1) << segment;
+    tuck_lock(&brief->lock);
+    bool is_mapped = (brief->mapped & bit) != 0;
+    if (!is_mapped && has_slots(brief, end_of(segment))) {
+        is_mapped = tuck_mapping_open(&brief->segment[segment], brief->fd, first_of(segment) * SLOT,
+                                      (end_of(segment) - first_of(segment)) * SLOT) == 0;
+        if (is_mapped)
+            __atomic_or_fetch(&brief->mapped, bit, __ATOMIC_RELEASE);
+        else
+            __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED); // not asked for each time
+    }
+    tuck_unlock(&brief->lock);
+    return is_mapped;
+}
+
+static bool read_slot(struct brief *brief, uint64_t number, struct brief_slot *ret_slot) {
+    unsigned segment = segment_of(number);
+    if (__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED) || segment >= BRIEF_SEGMENTS)
+        return false;
+    if (!(__atomic_load_n(&brief->mapped, __ATOMIC_ACQUIRE) >> segment & 1) &&
+        !map_segment(brief, segment))
+        return false;
+    // It changes under the eyes; what is torn has no good checksum.
+    const uint64_t *from = brief->segment[segment].data;
+    uint64_t words[SLOT / sizeof(uint64_t)];
+    from += (number - first_of(segment)) * TUCK_ARRAY_LEN(words);
+    for (size_t i = 0; i < TUCK_ARRAY_LEN(words); i++)
+        words[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    memcpy(ret_slot, words, SLOT);
+    return ret_slot->check == check_of(brief, number, ret_slot);
+}
+
+bool tuck_index__brief_read(struct brief *brief, uint64_t page, struct brief_slot *ret_slot) {
+    return read_slot(brief, page + 1, ret_slot) && ret_slot->count <= BRIEF_PRINTS;
+}
+
+bool tuck_index__brief_is_full(struct brief *brief) {
+    struct brief_slot slot;
+    return read_slot(brief, SLOT_FULL, &slot) && slot.count == FULL_COUNT;
+}
+
+// --- Writing -------------------------------------------------------------------------------------
+
+// It grows by a slot that is zero: one that somebody else has noted meanwhile is forgotten.
+static bool make_room(struct brief *brief, unsigned segment) {
+    uint32_t bit = UINT32_C(1) << segment;
+    if (!(brief->sized & bit) &&
+        (has_slots(brief, end_of(segment)) ||
+         tuck_pwrite_all(brief->fd, &nothing, SLOT, (end_of(segment) - 1) * SLOT) == 0))
+        brief->sized |= bit;
+    return (brief->sized & bit) != 0;
+}
+
+int tuck_index__brief_forget(struct brief *brief, uint64_t page) {
+    uint64_t number = page + 1;
+    unsigned segment = segment_of(number);
+    if (brief->fd < 0 || segment >= BRIEF_SEGMENTS)
+        return 0;
+    if (!(brief->sized >> segment & 1) && !has_slots(brief, number + 1))
+        return 0; // there is none
+    int status = tuck_pwrite_all(brief->fd, &nothing, SLOT, number * SLOT);
+    struct brief_slot slot;
+    if (status == -ENOSPC && // a slot that takes no space tells nothing
+        tuck_pread_full(brief->fd, &slot, SLOT, number * SLOT) == (ssize_t)SLOT &&
+        memcmp(&slot, &nothing, SLOT) == 0)
+        status = 0;
+    return status;
+}
+
+void tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
+                            size_t count) {
+    for (size_t i = 0; i < count; i++)
+        slots[i].check = check_of(brief, page + 1 + i, &slots[i]);
+    unsigned last = segment_of(page + count);
+    if (brief->fd < 0 || last >= BRIEF_SEGMENTS || !make_room(brief, last))
+        return;
+    (void)!tuck_pwrite_all(brief->fd, slots, count * SLOT, (page + 1) * SLOT);
+}
+
+void tuck_index__brief_note_full(struct brief *brief) {
+    struct brief_slot slot = {.count = FULL_COUNT};
+    slot.check = check_of(brief, SLOT_FULL, &slot);
+    if (brief->fd >= 0 && make_room(brief, 0))
+        (void)!tuck_pwrite_all(brief->fd, &slot, SLOT, SLOT_FULL);
+}
+
+uint64_t tuck_index__brief_bytes(const struct brief *brief) {
+    struct stat stat;
+    return brief->fd >= 0 && fstat(brief->fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+}
