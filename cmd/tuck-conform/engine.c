@@ -286,7 +286,7 @@ static int verb_fail(struct engine *engine, const struct statement *statement) {
     return fail(engine, "%s", word_string(engine, &statement->words[1]));
 }
 
-// need root | directory | a key of the profile ...
+// need root | directory | room | bare | long | a key of the profile ...
 static int verb_need(struct engine *engine, const struct statement *statement) {
     for (size_t i = 1; i < statement->word_count; i++) {
         const char *what = word_string(engine, &statement->words[i]);
@@ -300,6 +300,9 @@ static int verb_need(struct engine *engine, const struct statement *statement) {
         } else if (strcmp(what, "room") == 0) {
             if (engine->setup->profile->value[PROFILE_no_room][0])
                 return not_judged(engine, "needs room for what is put");
+        } else if (strcmp(what, "bare") == 0) {
+            if (engine->setup->profile->value[PROFILE_wrapped][0])
+                return not_judged(engine, "needs the helper without a program around it");
         } else if (strcmp(what, "long") == 0) {
             if (!engine->setup->is_long)
                 return not_judged(engine, "takes long; asked for with --long");

@@ -18,7 +18,8 @@
     X(format_file, "the file that names the version of the layout")                                \
     X(format_version, "regular expression of the text in front of the version in it")              \
     X(slow_flag, "added to the command: makes puts wait for the drive")                            \
-    X(no_room, "yes: nothing can be kept beyond a helper's life, as on a full disk")
+    X(no_room, "yes: nothing can be kept beyond a helper's life, as on a full disk")               \
+    X(wrapped, "yes: the command runs the helper in a program that needs files of its own")
 
 enum profile_key {
 #define X(name, help) PROFILE_##name,

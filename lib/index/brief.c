@@ -11,6 +11,7 @@
 #define SLOT       sizeof(struct brief_slot)
 #define FIRST_BITS 12U // the first segment has 2^12 slots
 #define FULL_COUNT 254U
+#define LOOK_EACH  1024U
 
 // The first slot says whether all pages have been noted; that of page n is slot n + 1.
 #define SLOT_FULL UINT64_C(0)
@@ -151,8 +152,13 @@ static uint64_t check_of(const struct brief *brief, uint64_t number,
     return XXH3_64bits_withSeed(slot, offsetof(struct brief_slot, check), key + number);
 }
 
+// A segment that was not there is looked for again only now and then, and when this process has made it.
 static bool map_segment(struct brief *brief, unsigned segment) {
     uint32_t bit = UINT32_C(1) << segment;
+    if (__atomic_fetch_add(&brief->untold, 1, __ATOMIC_RELAXED) % LOOK_EACH == 0)
+        __atomic_store_n(&brief->tried, 0, __ATOMIC_RELAXED);
+    if (__atomic_fetch_or(&brief->tried, bit, __ATOMIC_RELAXED) & bit)
+        return false;
     tuck_lock(&brief->lock);
     bool is_mapped = (brief->mapped & bit) != 0;
     if (!is_mapped && has_slots(brief, end_of(segment))) {
@@ -188,9 +194,10 @@ bool tuck_index__brief_read(struct brief *brief, uint64_t page, struct brief_slo
     return read_slot(brief, page + 1, ret_slot) && ret_slot->count <= BRIEF_PRINTS;
 }
 
-bool tuck_index__brief_is_full(struct brief *brief) {
+bool tuck_index__brief_is_due(struct brief *brief) {
     struct brief_slot slot;
-    return read_slot(brief, SLOT_FULL, &slot) && slot.count == FULL_COUNT;
+    bool is_full = read_slot(brief, SLOT_FULL, &slot) && slot.count == FULL_COUNT;
+    return !is_full && !__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED);
 }
 
 // --- Writing -------------------------------------------------------------------------------------
@@ -200,8 +207,10 @@ static bool make_room(struct brief *brief, unsigned segment) {
     uint32_t bit = UINT32_C(1) << segment;
     if (!(brief->sized & bit) &&
         (has_slots(brief, end_of(segment)) ||
-         tuck_pwrite_all(brief->fd, &nothing, SLOT, (end_of(segment) - 1) * SLOT) == 0))
+         tuck_pwrite_all(brief->fd, &nothing, SLOT, (end_of(segment) - 1) * SLOT) == 0)) {
         brief->sized |= bit;
+        __atomic_store_n(&brief->tried, 0, __ATOMIC_RELAXED);
+    }
     return (brief->sized & bit) != 0;
 }
 

@@ -36,6 +36,8 @@ struct brief {
     int fd;          /* the number is const after open; -1: there is none */
     bool is_off;     /* atomic: nothing is told from now on */
     uint64_t key;    /* atomic: of all checksums */
+    uint32_t tried;  /* atomic: a bit for each segment that was looked for, */
+    uint32_t untold; /* atomic: and how often one was not there since */
     uint32_t mapped; /* atomic: a bit for each segment that is */
     uint32_t sized;  /* a bit for each segment that the file had at the last look */
     struct tuck_mutex lock;
@@ -72,8 +74,8 @@ TUCK_CHECKED int tuck_index__brief_forget(struct brief *brief, uint64_t page);
 void tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
                             size_t count);
 
-/** Whether somebody has noted all pages since the machine was booted. */
-bool tuck_index__brief_is_full(struct brief *brief);
+/** False if somebody has noted all pages since the machine was booted, or if there is no brief. */
+bool tuck_index__brief_is_due(struct brief *brief);
 void tuck_index__brief_note_full(struct brief *brief);
 
 /** The space that it takes on the drive. */

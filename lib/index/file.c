@@ -868,7 +868,7 @@ static bool note_pages(struct index_file *file, uint64_t number, uint64_t count,
 }
 
 void tuck_index__file_fill_brief(struct index_file *file, const volatile int *stop) {
-    if (tuck_index__brief_is_full(&file->brief))
+    if (!tuck_index__brief_is_due(&file->brief))
         return;
     TUCK_CLEANUP(tuck_free) struct page *pages = calloc(WALK_PAGES, sizeof(*pages));
     bool is_full = pages != NULL;

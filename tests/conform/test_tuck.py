@@ -91,10 +91,10 @@ def under_valgrind_it_passes_too(directory):
     if SANITIZED or not LONG:
         skip("takes minutes, in a build without sanitizers; set TUCK_TEST_LONG=1")
     os.chmod(directory, 0o1777)  # some cases are another user's
-    command = ["valgrind", "--quiet", "--vgdb=no", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite",
-               f"--log-file={directory}/valgrind.%p", tuck_bin()]
+    command = ["valgrind", "--quiet", "--vgdb=no", "--error-exitcode=99", "--leak-check=full",
+               "--errors-for-leak-kinds=definite", f"--log-file={directory}/valgrind.%p", tuck_bin()]
     with open(PROFILE) as file:
-        judged_with(directory, file.read(), command, "--timeout-scale=20", timeout=3500)
+        judged_with(directory, file.read() + "wrapped = yes\n", command, "--timeout-scale=20", timeout=3500)
     for name in os.listdir(directory):
         if name.startswith("valgrind."):
             with open(os.path.join(directory, name)) as file:
