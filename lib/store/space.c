@@ -89,28 +89,32 @@ double tuck_space_score(const struct tuck_score_rule *rule, uint64_t used_ns, ui
 // --- Picker --------------------------------------------------------------------------------------
 
 /*
- * A heap with the worst candidate on top, since only that one is ever looked at: a new one has to
- * be better, and it is the first to be dropped. With four below each it has half the levels of one with
- * two, and a candidate's way down is through memory that is not at hand. What is not compared, sizes and
- * payloads, stays in slots of its own. Entries behind `count` are not used but for the number of a
+ * A list in no order, of the best candidates and of those that came since they were looked for. When
+ * it is twice as long as the best ones were, they are looked for again, by halving it around one of
+ * them: that reads the list from end to end a few times, where a heap goes a way of its own through
+ * all of its memory for each candidate. The worst of the best is the bar for those that come next.
+ * Payloads stay in slots of their own; entries behind `count` are not used but for the number of a
  * free slot.
  */
-#define BELOW 4U
+#define LEAST_CUT 64U // candidates, before it is worth while
 
 struct candidate {
     double score;
+    uint64_t bytes;
     uint64_t number; // in the order of adding
     size_t slot;
 };
 
 struct tuck_picker {
-    struct candidate *heap;
-    uint64_t *sizes; // bytes, by slot
+    struct candidate *list;
     uint8_t *payloads;
     size_t count, room;
-    uint64_t bytes;  // of all in the heap
+    size_t cut_at;   // the count at which the best are looked for
     uint64_t number; // of the next one
-    bool is_sorted;  // worst first, which is a heap as well
+    bool has_bar;    // what is as bad as `bar` is spared
+    double bar;
+    bool is_cut;    // nothing is in the list that is not needed
+    bool is_sorted; // worst first
     uint64_t target_bytes, target_items;
     size_t payload_bytes, max; /* const after init */
 };
@@ -119,9 +123,8 @@ int tuck_picker_new(const struct tuck_picker_options *options, struct tuck_picke
                     struct tuck_error *err) {
     size_t each;
     if (options->payload_bytes == 0 || options->max_candidates == 0 ||
-        __builtin_add_overflow(options->payload_bytes, sizeof(struct candidate) + sizeof(uint64_t),
-                               &each) ||
-        options->max_candidates > SIZE_MAX / each)
+        __builtin_add_overflow(options->payload_bytes, sizeof(struct candidate), &each) ||
+        options->max_candidates > SIZE_MAX / 2 / each)
         return tuck_fail(err, TUCK_EINVAL, "a picker of %zu candidates of %zu bytes cannot be",
                          options->max_candidates, options->payload_bytes);
     struct tuck_picker *picker = calloc(1, sizeof(*picker));
@@ -131,6 +134,7 @@ int tuck_picker_new(const struct tuck_picker_options *options, struct tuck_picke
     picker->target_items = options->items;
     picker->payload_bytes = options->payload_bytes;
     picker->max = options->max_candidates;
+    picker->cut_at = smaller(LEAST_CUT, 2 * picker->max);
     *ret_picker = picker;
     return 0;
 }
@@ -138,8 +142,7 @@ int tuck_picker_new(const struct tuck_picker_options *options, struct tuck_picke
 void tuck_picker_free(struct tuck_picker *picker) {
     if (!picker)
         return;
-    free(picker->heap);
-    free(picker->sizes);
+    free(picker->list);
     free(picker->payloads);
     free(picker);
 }
@@ -148,105 +151,106 @@ static bool is_worse(const struct candidate *a, const struct candidate *b) {
     return a->score < b->score || (a->score == b->score && a->number > b->number);
 }
 
-static void sift_up(struct candidate *heap, size_t at, struct candidate moved) {
-    while (at > 0 && is_worse(&moved, &heap[(at - 1) / BELOW])) {
-        heap[at] = heap[(at - 1) / BELOW];
-        at = (at - 1) / BELOW;
+static void swap(struct candidate *a, struct candidate *b) {
+    struct candidate held = *a;
+    *a = *b;
+    *b = held;
+}
+
+// Whether `items` candidates of together `bytes` are all that is wanted, or may be had.
+static bool is_enough(const struct tuck_picker *picker, uint64_t bytes, size_t items) {
+    return (bytes >= picker->target_bytes && items >= picker->target_items) || items >= picker->max;
+}
+
+// Brings those better than one of [from, end) before it and the others behind it. Returns where it is
+// then, and in *ret_bytes what those before it come to.
+static size_t divide(struct candidate *list, size_t from, size_t end, uint64_t *ret_bytes) {
+    struct candidate *middle = &list[from + (end - from) / 2], *last = &list[end - 1];
+    if (is_worse(middle, &list[from]))
+        swap(middle, &list[from]);
+    if (is_worse(last, &list[from]))
+        swap(last, &list[from]);
+    if (is_worse(middle, last))
+        swap(middle, last); // the one in the middle of the three is the last one now
+    struct candidate pivot = *last;
+    size_t at = from;
+    *ret_bytes = 0;
+    for (size_t i = from; i < end - 1; i++) {
+        if (!is_worse(&pivot, &list[i]))
+            continue;
+        *ret_bytes = plus(*ret_bytes, list[i].bytes);
+        swap(&list[at++], &list[i]);
     }
-    heap[at] = moved;
+    swap(&list[at], last);
+    return at;
 }
 
-static void sift_down(struct candidate *heap, size_t count, struct candidate moved) {
-    size_t at = 0;
-    for (size_t first; (first = BELOW * at + 1) < count;) {
-        size_t end = count - first < BELOW ? count : first + BELOW, worst = first;
-        for (size_t child = first + 1; child < end; child++)
-            worst = is_worse(&heap[child], &heap[worst]) ? child : worst;
-        if (!is_worse(&heap[worst], &moved))
-            break;
-        heap[at] = heap[worst];
-        at = worst;
+// Drops all but the best that are enough.
+static void cut(struct tuck_picker *picker) {
+    size_t from = 0, end = picker->count; // those before `from` are needed, those from `end` on not
+    uint64_t bytes = 0, better;
+    picker->has_bar = is_enough(picker, 0, 0);
+    picker->bar = HUGE_VAL;
+    if (picker->has_bar)
+        end = 0;
+    while (from < end) {
+        size_t at = divide(picker->list, from, end, &better);
+        picker->is_sorted = false;
+        if (is_enough(picker, plus(bytes, better), at)) {
+            end = at;
+            continue;
+        }
+        bytes = plus(plus(bytes, better), picker->list[at].bytes);
+        from = at + 1;
+        if (is_enough(picker, bytes, from)) {
+            picker->has_bar = true;
+            picker->bar = picker->list[at].score;
+            end = from;
+        }
     }
-    heap[at] = moved;
-}
-
-static uint64_t worst_bytes(const struct tuck_picker *picker) {
-    return picker->sizes[picker->heap[0].slot];
-}
-
-static void drop_worst(struct tuck_picker *picker) {
-    size_t slot = picker->heap[0].slot;
-    picker->bytes -= worst_bytes(picker);
-    picker->count--;
-    sift_down(picker->heap, picker->count, picker->heap[picker->count]);
-    picker->heap[picker->count].slot = slot;
-    picker->is_sorted = false;
-}
-
-// Whether `items` candidates of together `bytes` are enough.
-static bool is_enough(const struct tuck_picker *picker, uint64_t bytes, uint64_t items) {
-    return bytes >= picker->target_bytes && items >= picker->target_items;
-}
-
-static void trim(struct tuck_picker *picker) {
-    while (picker->count > 0 &&
-           is_enough(picker, picker->bytes - worst_bytes(picker), picker->count - 1))
-        drop_worst(picker);
+    picker->count = end;
+    picker->is_cut = true;
+    picker->cut_at = smaller(2 * end > LEAST_CUT ? 2 * end : LEAST_CUT, 2 * picker->max);
 }
 
 static int grow(struct tuck_picker *picker, struct tuck_error *err) {
-    size_t room = picker->room < 32 ? 64 : 2 * picker->room;
-    room = room < picker->max ? room : picker->max;
-    // Each as soon as there is memory for it; `room` says what all have.
-    struct candidate *heap = realloc(picker->heap, room * sizeof(*heap));
-    picker->heap = heap ? heap : picker->heap;
-    uint64_t *sizes = heap ? realloc(picker->sizes, room * sizeof(*sizes)) : NULL;
-    picker->sizes = sizes ? sizes : picker->sizes;
-    uint8_t *payloads = sizes ? realloc(picker->payloads, room * picker->payload_bytes) : NULL;
+    size_t room = smaller(picker->room < 32 ? 64 : 2 * picker->room, 2 * picker->max);
+    // Each as soon as there is memory for it; `room` says what both have.
+    struct candidate *list = realloc(picker->list, room * sizeof(*list));
+    picker->list = list ? list : picker->list;
+    uint8_t *payloads = list ? realloc(picker->payloads, room * picker->payload_bytes) : NULL;
     if (!payloads)
         return tuck_fail(err, TUCK_ENOMEM, "no memory to choose what to evict");
     picker->payloads = payloads;
     for (; picker->room < room; picker->room++)
-        heap[picker->room].slot = picker->room;
+        list[picker->room].slot = picker->room;
     return 0;
 }
 
 bool tuck_picker_wants(const struct tuck_picker *picker, double score) {
-    if (picker->count < picker->max && !is_enough(picker, picker->bytes, picker->count))
-        return true;
-    return picker->count > 0 && picker->heap[0].score < score; // of equal ones the earlier stays
+    return !picker->has_bar || score > picker->bar; // of equal ones the earlier stays
 }
 
 int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes, const void *payload,
                     struct tuck_error *err) {
+    if (picker->count == picker->cut_at)
+        cut(picker);
     struct candidate added = {
         .score = score == score ? score : 0, // no number would compare with nothing
+        .bytes = bytes,
         .number = picker->number++,
     };
-    bytes = smaller(bytes, UINT64_MAX / picker->max); // no sum overflows
-    uint64_t worst = picker->count > 0 ? worst_bytes(picker) : 0;
-    bool is_full = picker->count == picker->max;
     if (!tuck_picker_wants(picker, added.score))
         return TUCK_PICKER_SPARED;
-    bool is_replacing =
-        picker->count > 0 &&
-        (is_full || is_enough(picker, picker->bytes - worst + bytes, picker->count));
-    if (!is_replacing && picker->count == picker->room) {
+    if (picker->count == picker->room) {
         int status = grow(picker, err);
         if (status < 0)
             return status;
     }
-    added.slot = picker->heap[is_replacing ? 0 : picker->count].slot;
-    picker->bytes -= is_replacing ? worst : 0;
-    picker->bytes += bytes;
-    picker->sizes[added.slot] = bytes;
-    picker->is_sorted = false;
+    added.slot = picker->list[picker->count].slot;
+    picker->list[picker->count++] = added;
+    picker->is_sorted = picker->is_cut = false;
     memcpy(picker->payloads + added.slot * picker->payload_bytes, payload, picker->payload_bytes);
-    if (is_replacing)
-        sift_down(picker->heap, picker->count, added);
-    else
-        sift_up(picker->heap, picker->count++, added);
-    trim(picker);
     return 0;
 }
 
@@ -257,7 +261,7 @@ static uint64_t moved(uint64_t target, int64_t by) {
 bool tuck_picker_adjust(struct tuck_picker *picker, int64_t bytes, int64_t items) {
     picker->target_bytes = moved(picker->target_bytes, bytes);
     picker->target_items = moved(picker->target_items, items);
-    trim(picker);
+    cut(picker);
     return picker->target_bytes > 0 || picker->target_items > 0;
 }
 
@@ -266,19 +270,26 @@ static int compare(const void *a, const void *b) {
 }
 
 bool tuck_picker_take(struct tuck_picker *picker, uint64_t *ret_bytes, void *ret_payload) {
+    if (!picker->is_cut)
+        cut(picker);
     if (picker->count == 0)
         return false;
     if (!picker->is_sorted)
-        qsort(picker->heap, picker->count, sizeof(*picker->heap), compare);
+        qsort(picker->list, picker->count, sizeof(*picker->list), compare);
     picker->is_sorted = true;
-    size_t slot = picker->heap[--picker->count].slot;
-    *ret_bytes = picker->sizes[slot];
-    picker->bytes -= *ret_bytes;
-    memcpy(ret_payload, picker->payloads + slot * picker->payload_bytes, picker->payload_bytes);
+    picker->has_bar = false; // there is room for one again
+    const struct candidate *best = &picker->list[--picker->count];
+    *ret_bytes = best->bytes;
+    memcpy(ret_payload, picker->payloads + best->slot * picker->payload_bytes,
+           picker->payload_bytes);
     return true;
 }
 
-size_t tuck_picker_count(const struct tuck_picker *picker, uint64_t *ret_bytes) {
-    *ret_bytes = picker->bytes;
+size_t tuck_picker_count(struct tuck_picker *picker, uint64_t *ret_bytes) {
+    if (!picker->is_cut)
+        cut(picker);
+    *ret_bytes = 0;
+    for (size_t i = 0; i < picker->count; i++)
+        *ret_bytes = plus(*ret_bytes, picker->list[i].bytes);
     return picker->count;
 }

@@ -77,7 +77,8 @@ struct tuck_picker_options {
     uint64_t bytes;        // the target: so many bytes
     uint64_t items;        // and so many items
     size_t payload_bytes;  // what names a candidate; at least 1
-    size_t max_candidates; // kept at the same time; at least 1. Each takes 32 bytes and its payload
+    size_t max_candidates; // kept in the end; at least 1. On the way there are twice as many, and
+                           // each takes 32 bytes and its payload
 };
 
 enum tuck_picker_outcome {
@@ -91,12 +92,13 @@ TUCK_CHECKED int tuck_picker_new(const struct tuck_picker_options *options,
 /** Accepts NULL. */
 void tuck_picker_free(struct tuck_picker *picker);
 
-/** False if a candidate of this score, whatever its size, would be spared. */
+/** False if a candidate of this score, whatever its size, is not needed for certain. */
 bool tuck_picker_wants(const struct tuck_picker *picker, double score);
 
-/** Adds a candidate, whose payload is copied, and drops the worst ones that are no longer needed:
- * those without which the rest still reaches the target, and the worst one of too many. 0,
- * TUCK_PICKER_SPARED, or TUCK_ENOMEM with the picker as it was. */
+/** Adds a candidate, whose payload is copied. Sooner or later, at the latest by the functions below, the
+ * worst ones are dropped that are no longer needed: those without which the rest still reaches the
+ * target, and the worst ones of too many. 0, TUCK_PICKER_SPARED, or TUCK_ENOMEM with the picker as it
+ * was. */
 TUCK_CHECKED int tuck_picker_add(struct tuck_picker *picker, double score, uint64_t bytes,
                                  const void *payload, struct tuck_error *err);
 
@@ -110,4 +112,4 @@ bool tuck_picker_adjust(struct tuck_picker *picker, int64_t bytes, int64_t items
 bool tuck_picker_take(struct tuck_picker *picker, uint64_t *ret_bytes, void *ret_payload);
 
 /** How many are kept and how much they come to: less than the target while it is not reached. */
-size_t tuck_picker_count(const struct tuck_picker *picker, uint64_t *ret_bytes);
+size_t tuck_picker_count(struct tuck_picker *picker, uint64_t *ret_bytes);
