@@ -223,6 +223,17 @@ void tuck_unlock_range(int fd, uint64_t offset, uint64_t len) {
     (void)fcntl(fd, F_OFD_SETLK, &lock);
 }
 
+uint64_t tuck_mount_id(int fd) {
+#ifdef STATX_MNT_ID
+    const unsigned unique = 0x4000; // STATX_MNT_ID_UNIQUE, which older headers lack
+    struct statx statx_of;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID | unique, &statx_of) == 0)
+        return statx_of.stx_mnt_id;
+#endif
+    (void)fd;
+    return 0;
+}
+
 void tuck_random(void *ret_data, size_t len) {
     tuck_verify(getentropy(ret_data, len) == 0);
 }

@@ -52,6 +52,10 @@ void tuck_unlock_range(int fd, uint64_t offset, uint64_t len);
  * ns). The kernel drops it with the last descriptor of it. 0, -ETIMEDOUT, or -errno. */
 TUCK_CHECKED int tuck_lock_file(int fd, uint64_t deadline_ns);
 
+/** Names the mount of the file's file system: the same number does not come again before a reboot, from
+ * Linux 6.8 on. 0 where that is not known. */
+uint64_t tuck_mount_id(int fd);
+
 /** Fills the buffer with random bytes; never fails. */
 void tuck_random(void *ret_data, size_t len);
 

@@ -80,8 +80,12 @@ static bool has_slots(const struct brief *brief, uint64_t count) {
 // --- Opening -------------------------------------------------------------------------------------
 
 static int open_fd(int dirfd) {
-    int fd = openat(dirfd, "brief", O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    static const int flags = O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     struct stat stat;
+    int fd = openat(dirfd, "brief", flags, 0600);
+    // Another user's: whoever has it goes on with the one that is there now.
+    if (fd < 0 && errno == EACCES && unlinkat(dirfd, "brief", 0) == 0)
+        fd = openat(dirfd, "brief", flags, 0600);
     if (fd < 0)
         return -errno;
     if (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) {
@@ -91,14 +95,14 @@ static int open_fd(int dirfd) {
     return fd;
 }
 
-// What is wrong with this process only, or only now.
-static bool is_passing(int status) {
+// What is wrong with this process only, so that others may have one.
+static bool is_own(int status) {
     return status == -EMFILE || status == -ENFILE || status == -ENOMEM;
 }
 
 int tuck_index__brief_open(int dirfd, struct brief *brief) {
     *brief = (struct brief){.fd = open_fd(dirfd)};
-    if (is_passing(brief->fd))
+    if (is_own(brief->fd))
         return brief->fd;
     if (brief->fd < 0)
         brief->fd = -1;
@@ -120,27 +124,45 @@ void tuck_index__brief_bind(struct brief *brief, int entries_fd, uint64_t seed, 
         __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
         return;
     }
-    uint64_t of[] = {seed, stat.st_ino, boot};
+    uint64_t of[] = {seed, stat.st_ino, boot, tuck_mount_id(entries_fd)};
     __atomic_store_n(&brief->key, XXH3_64bits(of, sizeof(of)), __ATOMIC_RELEASE);
 }
 
-// Others go on with a new one as well. Its slots cannot be read here, where a mapping of the old one may
+void tuck_index__brief_unbind(struct brief *brief) {
+    uint64_t key;
+    tuck_random(&key, sizeof(key));
+    __atomic_store_n(&brief->key, key, __ATOMIC_RELEASE);
+}
+
+static bool is_current(int dirfd, const struct stat *held) {
+    struct stat present;
+    return fstatat(dirfd, "brief", &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+           present.st_ino == held->st_ino && present.st_dev == held->st_dev;
+}
+
+// Others go on with the new one as well. Its slots cannot be read here, where a mapping of the old one may
 // be in use; but they are kept.
 int tuck_index__brief_follow(int dirfd, struct brief *brief) {
     struct stat stat;
-    if (brief->fd < 0 || fstat(brief->fd, &stat) < 0)
-        return 0;
-    brief->sized = sized_of(&stat); // it may have been cut off
-    if (stat.st_nlink > 0)
-        return 0;
+    if (brief->fd >= 0 && fstat(brief->fd, &stat) == 0) {
+        brief->sized = sized_of(&stat); // it may have been cut off
+        if (is_current(dirfd, &stat))
+            return 0;
+        (void)!ftruncate(brief->fd, 0); // so that nobody reads it any more
+    }
     __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
-    int fd = open_fd(dirfd);
+    int fd = open_fd(dirfd), status = 0;
     if (fd < 0)
-        return is_passing(fd) ? fd : 0;
-    int status = dup2(fd, brief->fd) < 0 ? -errno : 0;
+        return is_own(fd) ? fd : 0;
+    brief->sized = 0;
+    if (brief->fd < 0) {
+        __atomic_store_n(&brief->fd, fd, __ATOMIC_RELEASE);
+        return 0;
+    }
+    if (dup2(fd, brief->fd) < 0)
+        status = -errno;
     (void)fcntl(brief->fd, F_SETFD, FD_CLOEXEC);
     (void)close(fd);
-    brief->sized = 0;
     return status;
 }
 
@@ -223,21 +245,20 @@ int tuck_index__brief_forget(struct brief *brief, uint64_t page) {
         return 0; // there is none
     int status = tuck_pwrite_all(brief->fd, &nothing, SLOT, number * SLOT);
     struct brief_slot slot;
-    if (status == -ENOSPC && // a slot that takes no space tells nothing
+    if ((status == -ENOSPC || status == -EDQUOT) && // a slot that takes no space tells nothing
         tuck_pread_full(brief->fd, &slot, SLOT, number * SLOT) == (ssize_t)SLOT &&
         memcmp(&slot, &nothing, SLOT) == 0)
         status = 0;
     return status;
 }
 
-void tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
+bool tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
                             size_t count) {
     for (size_t i = 0; i < count; i++)
         slots[i].check = check_of(brief, page + 1 + i, &slots[i]);
     unsigned last = segment_of(page + count);
-    if (brief->fd < 0 || last >= BRIEF_SEGMENTS || !make_room(brief, last))
-        return;
-    (void)!tuck_pwrite_all(brief->fd, slots, count * SLOT, (page + 1) * SLOT);
+    return brief->fd >= 0 && last < BRIEF_SEGMENTS && make_room(brief, last) &&
+           tuck_pwrite_all(brief->fd, slots, count * SLOT, (page + 1) * SLOT) == 0;
 }
 
 void tuck_index__brief_note_full(struct brief *brief) {
@@ -248,6 +269,7 @@ void tuck_index__brief_note_full(struct brief *brief) {
 }
 
 uint64_t tuck_index__brief_bytes(const struct brief *brief) {
+    int fd = __atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE);
     struct stat stat;
-    return brief->fd >= 0 && fstat(brief->fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+    return fd >= 0 && fstat(fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
 }

@@ -5,13 +5,15 @@
  * a read of the page costs ten times that. Not here: when a page is changed (file).
  *
  * It is the file "brief" beside "entries", a slot for each page. A slot is good only with a checksum
- * that is right for this file of entries, its inode, this boot of the machine and this page: one that
- * is new, foreign, torn or left by a crash tells nothing, and so nothing is ever cleared. Whoever changes
- * a page forgets its slot before and notes it behind that, while it has the page's lock; so a slot that
- * tells of what was never stays, whoever is killed where. Written with pwrite(), read through a
- * mapping that may break (lib/base/mapping.h): then it tells nothing.
+ * that is right for this file of entries, its inode, its mount, this boot of the machine and this page:
+ * one that is new, foreign, torn or left by a crash tells nothing, and so nothing is ever cleared.
+ * Whoever changes a page forgets its slot before and notes it behind that, while it has the page's lock; so
+ * a slot that tells of what was never stays, whoever is killed where. Only a helper that has no brief, for
+ * want of space or because somebody removed the file a moment ago, may leave one that denies an entry,
+ * which is a miss until its page is written again. Written with pwrite(), read through a mapping that
+ * may break (lib/base/mapping.h): then it tells nothing.
  *
- * Threads: read from any; the others from one at a time.
+ * Threads: read, is_due and bind from any; all others from one at a time, whoever writes the index.
  */
 #pragma once
 #include "lib/base/id.h"
@@ -33,7 +35,7 @@ struct brief_slot {
 _Static_assert(sizeof(struct brief_slot) == 64, "a slot is a line of memory");
 
 struct brief {
-    int fd;          /* the number is const after open; -1: there is none */
+    int fd;          /* atomic: a number that stays, or -1 while there is none */
     bool is_off;     /* atomic: nothing is told from now on */
     uint64_t key;    /* atomic: of all checksums */
     uint32_t tried;  /* atomic: a bit for each segment that was looked for, */
@@ -45,15 +47,18 @@ struct brief {
 };
 
 /** Opens or creates "brief" in dirfd (borrowed). Where it cannot be had there is none, and all is slower;
- * 0, or -errno where that may be otherwise a moment later and others have one. */
+ * 0, or -errno where only this process lacks what it takes: descriptors, memory. */
 TUCK_CHECKED int tuck_index__brief_open(int dirfd, struct brief *brief);
 void tuck_index__brief_close(struct brief *brief);
 
 /** Which file of entries it is of: its descriptor and seed, and the tag of the present boot. */
 void tuck_index__brief_bind(struct brief *brief, int entries_fd, uint64_t seed, uint32_t boot);
 
-/** Before a flush: if somebody has cut off the file or removed it, goes on with the rest or with a new one.
- * 0 or -errno. */
+/** Before bind, where the seed changes: nothing is told in between. */
+void tuck_index__brief_unbind(struct brief *brief);
+
+/** Before a flush: tries again to have one, and goes on with the one that is there now, or with the rest
+ * of what somebody has cut off. 0, or -errno as from open. */
 TUCK_CHECKED int tuck_index__brief_follow(int dirfd, struct brief *brief);
 
 /** Adds an action to a slot, which has room for it. */
@@ -66,12 +71,13 @@ bool tuck_index__brief_may_have(const struct brief_slot *slot,
 /** False if nothing is known of the page. */
 bool tuck_index__brief_read(struct brief *brief, uint64_t page, struct brief_slot *ret_slot);
 
-/** Nobody is told anything of the page any more. 0, or -errno: then it must not be changed. */
+/** Nobody is told anything of the page any more, if there is a brief. 0, or -errno: then it must not be
+ * changed. */
 TUCK_CHECKED int tuck_index__brief_forget(struct brief *brief, uint64_t page);
 
 /** Tells of `count` pages from `page` on; a slot with a count of BRIEF_NOTHING is of one of which
- * nothing is known. Sets the checksums. What cannot be written is not told. */
-void tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
+ * nothing is known. Sets the checksums. False if they could not be written. */
+bool tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slot *slots,
                             size_t count);
 
 /** False if somebody has noted all pages since the machine was booted, or if there is no brief. */

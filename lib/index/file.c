@@ -62,7 +62,7 @@ bool tuck_index__is_from_future(uint64_t put_ns) {
 // --- Checksums -----------------------------------------------------------------------------------
 
 static uint64_t seed_of(const struct index_file *file) {
-    return __atomic_load_n(&file->seed, __ATOMIC_RELAXED);
+    return __atomic_load_n(&file->seed, __ATOMIC_ACQUIRE);
 }
 
 static uint64_t hash_of(const struct index_file *file, const uint8_t *action) {
@@ -177,12 +177,13 @@ static int write_page(struct index_file *file, struct page *page) {
     bool is_new = !is_live || !is_told(file, page->number, &slot);
     page->magic = PAGE_MAGIC;
     page->boot = file->boot;
+    memset(page->unused, 0, sizeof(page->unused));
     page->check = page_check(file, page);
     int status = is_new ? tuck_index__brief_forget(&file->brief, page->number) : 0;
     if (status == 0)
         status = tuck_pwrite_all(file->fd, page, INDEX_PAGE, page_at(page->number));
     if (status == 0 && is_new && is_live)
-        tuck_index__brief_note(&file->brief, page->number, &slot, 1);
+        (void)!tuck_index__brief_note(&file->brief, page->number, &slot, 1);
     return status;
 }
 
@@ -701,7 +702,8 @@ int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bo
         status = -errno;
     (void)fcntl(file->fd, F_SETFD, FD_CLOEXEC);
     (void)close(fd);
-    __atomic_store_n(&file->seed, ret_super->seed, __ATOMIC_RELAXED);
+    tuck_index__brief_unbind(&file->brief);
+    __atomic_store_n(&file->seed, ret_super->seed, __ATOMIC_RELEASE);
     tuck_index__brief_bind(&file->brief, file->fd, ret_super->seed, file->boot);
     guess_depth(file);
     *ret_is_new = true;
@@ -857,14 +859,13 @@ static bool note_pages(struct index_file *file, uint64_t number, uint64_t count,
     for (uint64_t i = 0; i < count; i++) {
         bool is_good =
             n >= (ssize_t)((i + 1) * sizeof(*pages)) && is_page(file, number + i, &pages[i]);
-        slots[i] = is_good && is_split_off(file, &pages[i])
+        slots[i] = is_good && pages[i].state == PAGE_LIVE && is_split_off(file, &pages[i])
                        ? brief_of(&pages[i])
                        : (struct brief_slot){.count = BRIEF_NOTHING};
     }
-    if (n > 0)
-        tuck_index__brief_note(&file->brief, number, slots, count);
+    bool is_noted = n > 0 && tuck_index__brief_note(&file->brief, number, slots, count);
     tuck_unlock_range(file->fd, at, len);
-    return n >= 0;
+    return is_noted;
 }
 
 void tuck_index__file_fill_brief(struct index_file *file, const volatile int *stop) {
@@ -876,10 +877,12 @@ void tuck_index__file_fill_brief(struct index_file *file, const volatile int *st
     uint64_t end = count_pages(file) > 0 ? (uint64_t)count_pages(file) : 0;
     for (uint64_t number = 0; pages && number < end;) {
         number = skip_hole(file, number, end);
+        if (number >= end)
+            break;
         uint64_t count = end - number < WALK_PAGES ? end - number : WALK_PAGES;
         if (*stop)
             return;
-        is_full &= count == 0 || note_pages(file, number, count, pages);
+        is_full &= note_pages(file, number, count, pages);
         number += count;
     }
     if (is_full)

@@ -10,8 +10,8 @@
  * that no fault of the drive can kill the process. A lock covers one page for the microseconds of
  * its change and dies with its holder. lib/README.md draws the page and the split.
  *
- * Threads: find, record, touch, remove, trusts, flush and sums from any thread; the others from one
- * at a time.
+ * Threads: find, lacks, record, touch, remove, trusts, flush and sums from any thread; the others from
+ * one at a time, fill_brief while nobody flushes.
  */
 #pragma once
 #include "lib/base/event.h"
@@ -62,8 +62,8 @@ struct tuck_lru *tuck_index_lru(struct tuck_index *index);
 TUCK_CHECKED int tuck_index_find(struct tuck_index *index, const struct tuck_action_id *action,
                                  struct tuck_entry *ret_entry);
 
-/** True if find would say that it is absent; false says nothing. Costs no system call, where most actions
- * are absent; false for all of a page that nobody has written or noted since the machine was booted. */
+/** True if find would say that it is absent; false says nothing. Costs no system call but for the first ones,
+ * where most actions are absent; false for all of a page that nobody has written or noted since the machine was booted. */
 bool tuck_index_lacks(struct tuck_index *index, const struct tuck_action_id *action);
 
 /** Notes for all helpers what each page holds, unless that was done in this boot of the machine: reads

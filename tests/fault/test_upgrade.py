@@ -8,8 +8,8 @@ record, an object and an entry that are damaged. Its make.py makes it anew.
 """
 import calendar, fcntl, hashlib, json, os, re, shutil, subprocess, tarfile, time
 
-from faults import (CHANGING, LONG, NOT_FAILED, Place, PROMPT, Sweep, body, calls, need_strace, named_objects_are_whole,
-                    traceable, truthful)
+from faults import (CHANGING, LONG, NOT_FAILED, Place, PROMPT, Sweep, body, calls, index_space, need_strace,
+                    named_objects_are_whole, traceable, truthful)
 from helper import action_id, b64, expect_hit, expect_miss, expect_put, tuck_bin
 from tap import case, need_program, run, skip
 
