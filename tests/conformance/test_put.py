@@ -474,7 +474,7 @@ def strays(place):
     """Files that an orderly end should not leave."""
     if not os.path.isdir(os.path.join(place.root, "objects")):
         return [path for path in own_files(place) if re.search(r"te?mp|\.part|~$", os.path.basename(path))]
-    usual = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{62}|index/entries|CACHEDIR\.TAG|README|tuck\.json")
+    usual = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{62}|index/entries|index/brief|CACHEDIR\.TAG|README|tuck\.json")
     return [path for path in own_files(place) if not usual.fullmatch(path)]
 
 

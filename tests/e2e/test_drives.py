@@ -192,6 +192,9 @@ def a_build_with_a_slow_drive_succeeds(world):
         tap.skip("strace may not trace here")
     drives = Drives(world, [world.path(f"d{n}") for n in range(COUNT)])
     world.go("build", *FIRST)
+    brief = os.path.join(drives.roots[1], "index", "brief")
+    os.unlink(brief)
+    os.mkdir(brief)                                  # else hardly anything is read there
     slow = ["strace", "-f", "-o", os.devnull, "-P", os.path.join(drives.roots[1], "index", "entries"),
             "-e", "trace=pread64", "-e", "inject=pread64:delay_enter=1200000", *default_command()]
     world.extra["GOCACHEPROG"] = quoted(slow)

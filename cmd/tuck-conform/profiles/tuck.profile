@@ -4,6 +4,7 @@ objects = {dir}/objects/??/*
 entries = {dir}/index/entries
 own_files = {dir}/objects/??/*
 own_files = {dir}/index/entries
+own_files = {dir}/index/brief
 own_files = {dir}/CACHEDIR.TAG
 own_files = {dir}/README
 own_files = {dir}/tuck.json
