@@ -70,7 +70,8 @@ static void processes_that_begin_one_set_at_once_agree(void **state) {
         unsigned count[8];
         top = unit_directory();
         run_at_once(6, open_quietly, count);
-        assert_int_equal(count[0], 6);
+        // On a machine this busy one may wait for its turn in vain, and heal what another has begun.
+        assert_int_equal(count[0] + count[3], 6);
         assert_is_set("abcd", 1);
     }
 }
@@ -86,7 +87,7 @@ static void processes_that_find_damaged_files_at_once_agree(void **state) {
                 write_text(*letter, "{");
         }
         run_at_once(6, open_quietly, count);
-        // On a machine this busy one may wait for its turn in vain, and heal what another has begun.
+        // As above.
         assert_int_equal(count[0] + count[3], 6);
         assert_is_set("abcd", 1);
     }
