@@ -87,8 +87,9 @@ static void processes_that_find_damaged_files_at_once_agree(void **state) {
                 write_text(*letter, "{");
         }
         run_at_once(6, open_quietly, count);
-        // As above.
-        assert_int_equal(count[0] + count[3], 6);
+        // As above, or go on without what nobody has mended by then; but none fails, and one mends all.
+        assert_int_equal(count[0] + count[2] + count[3], 6);
+        assert_true(count[2] < 6);
         assert_is_set("abcd", 1);
     }
 }
