@@ -95,7 +95,8 @@ void tuck_put_free(struct tuck_put *put);
 void tuck_cache_end(struct tuck_cache *cache);
 
 /** What nobody waits for: access times, a sync that is due, a collection that is due, and with several
- * drives, once in each boot of the machine, a brief of what is on each. Takes up to seconds; call with descriptors 0 to 2 closed. *stop ends it early. */
+ * drives, once in each boot of the machine, a brief of what is on each. Takes up to seconds; call with
+ * descriptors 0 to 2 closed. *stop ends it early. */
 void tuck_cache_tidy(struct tuck_cache *cache, const volatile int *stop);
 
 /** The counters of this process that belong to no drive in particular, to add to. Never NULL. */

@@ -79,13 +79,14 @@ static bool has_slots(const struct brief *brief, uint64_t count) {
 
 // --- Opening -------------------------------------------------------------------------------------
 
-static int open_fd(int dirfd) {
-    static const int flags = O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+// -ENOENT where there is none and none is wanted.
+static int open_fd(int dirfd, bool is_wanted) {
+    int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (is_wanted ? O_CREAT : 0);
     struct stat stat;
     int fd = openat(dirfd, "brief", flags, 0600);
     // Another user's: whoever has it goes on with the one that is there now.
     if (fd < 0 && errno == EACCES && unlinkat(dirfd, "brief", 0) == 0)
-        fd = openat(dirfd, "brief", flags, 0600);
+        fd = openat(dirfd, "brief", flags | O_CREAT, 0600);
     if (fd < 0)
         return -errno;
     if (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) {
@@ -100,15 +101,36 @@ static bool is_own(int status) {
     return status == -EMFILE || status == -ENFILE || status == -ENOMEM;
 }
 
-int tuck_index__brief_open(int dirfd, struct brief *brief) {
-    *brief = (struct brief){.fd = open_fd(dirfd)};
-    if (is_own(brief->fd))
-        return brief->fd;
-    if (brief->fd < 0)
-        brief->fd = -1;
-    brief->is_off = brief->fd < 0;
+void tuck_index__brief_init(struct brief *brief) {
+    *brief = (struct brief){.fd = -1};
     tuck_mutex_init(&brief->lock, TUCK_RANK_BRIEF);
-    return 0;
+}
+
+// Opens the first one. 0, or -errno where only this process lacks what it takes.
+static int open_first(struct brief *brief, int dirfd) {
+    int status = 0;
+    tuck_lock(&brief->lock);
+    if (brief->fd < 0) {
+        int fd = open_fd(dirfd, brief->is_wanted);
+        if (fd >= 0)
+            __atomic_store_n(&brief->fd, fd, __ATOMIC_RELEASE);
+        else if (is_own(fd))
+            status = fd;
+        else if (brief->is_wanted) // not asked for each time
+            __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
+    }
+    tuck_unlock(&brief->lock);
+    return status;
+}
+
+void tuck_index__brief_want(struct brief *brief, int dirfd) {
+    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) >= 0 ||
+        __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED))
+        return;
+    tuck_lock(&brief->lock);
+    brief->is_wanted = true;
+    tuck_unlock(&brief->lock);
+    (void)!open_first(brief, dirfd);
 }
 
 void tuck_index__brief_close(struct brief *brief) {
@@ -142,23 +164,21 @@ static bool is_current(int dirfd, const struct stat *held) {
 
 // Others go on with the new one as well. Its slots cannot be read here, where a mapping of the old one may
 // be in use; but they are kept.
-int tuck_index__brief_follow(int dirfd, struct brief *brief) {
+int tuck_index__brief_follow(struct brief *brief, int dirfd) {
     struct stat stat;
-    if (brief->fd >= 0 && fstat(brief->fd, &stat) == 0) {
+    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) < 0)
+        return open_first(brief, dirfd);
+    if (fstat(brief->fd, &stat) == 0) {
         brief->sized = sized_of(&stat); // it may have been cut off
         if (is_current(dirfd, &stat))
             return 0;
         (void)!ftruncate(brief->fd, 0); // so that nobody reads it any more
     }
     __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
-    int fd = open_fd(dirfd), status = 0;
+    int fd = open_fd(dirfd, true), status = 0;
     if (fd < 0)
         return is_own(fd) ? fd : 0;
     brief->sized = 0;
-    if (brief->fd < 0) {
-        __atomic_store_n(&brief->fd, fd, __ATOMIC_RELEASE);
-        return 0;
-    }
     if (dup2(fd, brief->fd) < 0)
         status = -errno;
     (void)fcntl(brief->fd, F_SETFD, FD_CLOEXEC);
@@ -197,7 +217,8 @@ static bool map_segment(struct brief *brief, unsigned segment) {
 
 static bool read_slot(struct brief *brief, uint64_t number, struct brief_slot *ret_slot) {
     unsigned segment = segment_of(number);
-    if (__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED) || segment >= BRIEF_SEGMENTS)
+    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) < 0 ||
+        __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED) || segment >= BRIEF_SEGMENTS)
         return false;
     if (!(__atomic_load_n(&brief->mapped, __ATOMIC_ACQUIRE) >> segment & 1) &&
         !map_segment(brief, segment))
@@ -219,7 +240,8 @@ bool tuck_index__brief_read(struct brief *brief, uint64_t page, struct brief_slo
 bool tuck_index__brief_is_due(struct brief *brief) {
     struct brief_slot slot;
     bool is_full = read_slot(brief, SLOT_FULL, &slot) && slot.count == FULL_COUNT;
-    return !is_full && !__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED);
+    return !is_full && __atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) >= 0 &&
+           !__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED);
 }
 
 // --- Writing -------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@
  * that is right for this file of entries, its inode, its mount, this boot of the machine and this page:
  * one that is new, foreign, torn or left by a crash tells nothing, and so nothing is ever cleared.
  * Whoever changes a page forgets its slot before and notes it behind that, while it has the page's lock; so
- * a slot that tells of what was never stays, whoever is killed where. Only a helper that has no brief, for
- * want of space or because somebody removed the file a moment ago, may leave one that denies an entry,
- * which is a miss until its page is written again. Written with pwrite(), read through a mapping that
+ * a slot that tells of what was never stays, whoever is killed where. Only a helper whose flush began before there was a brief,
+ * for want of space or because nobody had wanted one, or in which somebody removed the file, may leave one
+ * that denies an entry, which is a miss until its page is written again. Written with pwrite(), read through a mapping that
  * may break (lib/base/mapping.h): then it tells nothing.
  *
- * Threads: read, is_due and bind from any; all others from one at a time, whoever writes the index.
+ * Threads: want, read, is_due and bind from any; all others from one at a time, whoever writes the index.
  */
 #pragma once
 #include "lib/base/id.h"
@@ -37,6 +37,7 @@ _Static_assert(sizeof(struct brief_slot) == 64, "a slot is a line of memory");
 struct brief {
     int fd;          /* atomic: a number that stays, or -1 while there is none */
     bool is_off;     /* atomic: nothing is told from now on */
+    bool is_wanted;  /* guarded by lock */
     uint64_t key;    /* atomic: of all checksums */
     uint32_t tried;  /* atomic: a bit for each segment that was looked for, */
     uint32_t untold; /* atomic: and how often one was not there since */
@@ -46,9 +47,14 @@ struct brief {
     struct tuck_mapping segment[BRIEF_SEGMENTS]; /* guarded by lock until its bit is set */
 };
 
-/** Opens or creates "brief" in dirfd (borrowed). Where it cannot be had there is none, and all is slower;
- * 0, or -errno where only this process lacks what it takes: descriptors, memory. */
-TUCK_CHECKED int tuck_index__brief_open(int dirfd, struct brief *brief);
+/** There is none at first. Nobody but helpers with several drives asks, so none is made before one
+ * does; who writes the index keeps the one that is there. */
+void tuck_index__brief_init(struct brief *brief);
+
+/** Before read and is_due: opens or creates "brief" in dirfd (borrowed), unless that was done. Where it
+ * cannot be had nothing is told. */
+void tuck_index__brief_want(struct brief *brief, int dirfd);
+
 void tuck_index__brief_close(struct brief *brief);
 
 /** Which file of entries it is of: its descriptor and seed, and the tag of the present boot. */
@@ -57,9 +63,10 @@ void tuck_index__brief_bind(struct brief *brief, int entries_fd, uint64_t seed, 
 /** Before bind, where the seed changes: nothing is told in between. */
 void tuck_index__brief_unbind(struct brief *brief);
 
-/** Before a flush: tries again to have one, and goes on with the one that is there now, or with the rest
- * of what somebody has cut off. 0, or -errno as from open. */
-TUCK_CHECKED int tuck_index__brief_follow(int dirfd, struct brief *brief);
+/** Before a flush: opens the one that is there, if there is, and goes on with the one that is there now,
+ * or with the rest of what somebody has cut off. 0, or -errno where only this process lacks what it takes:
+ * descriptors, memory. */
+TUCK_CHECKED int tuck_index__brief_follow(struct brief *brief, int dirfd);
 
 /** Adds an action to a slot, which has room for it. */
 void tuck_index__brief_add(struct brief_slot *slot, const uint8_t action[static TUCK_ID_BYTES]);

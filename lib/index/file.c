@@ -319,6 +319,7 @@ int tuck_index__file_find(struct index_file *file, const struct tuck_action_id *
 }
 
 bool tuck_index__file_lacks(struct index_file *file, const struct tuck_action_id *action) {
+    tuck_index__brief_want(&file->brief, file->dirfd);
     uint64_t seed = seed_of(file), h = hash_of(file, action->bytes);
     unsigned depth = __atomic_load_n(&file->depth_hint, __ATOMIC_RELAXED);
     // The depth at which what was passed over would have been split off.
@@ -654,12 +655,8 @@ int tuck_index__file_open(int dirfd, bool is_syncing, struct tuck_event_sink *si
     file->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
     if (file->dirfd < 0)
         return tuck_fail_os(err, errno, "hold the index directory");
-    int status = tuck_index__brief_open(dirfd, &file->brief);
-    if (status < 0) {
-        tuck_close_fd(&file->dirfd);
-        return tuck_fail_os(err, -status, "open the index 'brief'");
-    }
     file->fd = TUCK_TAKE_FD(fd);
+    tuck_index__brief_init(&file->brief);
     tuck_index__brief_bind(&file->brief, file->fd, file->seed, file->boot);
     guess_depth(file);
     return 0;
@@ -682,7 +679,7 @@ static int is_current(const struct index_file *file, int fd) {
 
 int tuck_index__file_follow(struct index_file *file, struct super *ret_super, bool *ret_is_new) {
     *ret_is_new = false;
-    int brief = tuck_index__brief_follow(file->dirfd, &file->brief);
+    int brief = tuck_index__brief_follow(&file->brief, file->dirfd);
     if (brief < 0)
         return brief;
     int is_same = is_current(file, file->fd);
@@ -869,6 +866,7 @@ static bool note_pages(struct index_file *file, uint64_t number, uint64_t count,
 }
 
 void tuck_index__file_fill_brief(struct index_file *file, const volatile int *stop) {
+    tuck_index__brief_want(&file->brief, file->dirfd);
     if (!tuck_index__brief_is_due(&file->brief))
         return;
     TUCK_CLEANUP(tuck_free) struct page *pages = calloc(WALK_PAGES, sizeof(*pages));
