@@ -72,9 +72,14 @@ static uint32_t sized_of(const struct stat *stat) {
     return sized;
 }
 
+// Whoever asks first opens it, beside whoever writes.
+static int fd_of(const struct brief *brief) {
+    return __atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE);
+}
+
 static bool has_slots(const struct brief *brief, uint64_t count) {
     struct stat stat;
-    return fstat(brief->fd, &stat) == 0 && (uint64_t)stat.st_size >= count * SLOT;
+    return fstat(fd_of(brief), &stat) == 0 && (uint64_t)stat.st_size >= count * SLOT;
 }
 
 // --- Opening -------------------------------------------------------------------------------------
@@ -124,8 +129,7 @@ static int open_first(struct brief *brief, int dirfd) {
 }
 
 void tuck_index__brief_want(struct brief *brief, int dirfd) {
-    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) >= 0 ||
-        __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED))
+    if (fd_of(brief) >= 0 || __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED))
         return;
     tuck_lock(&brief->lock);
     brief->is_wanted = true;
@@ -166,22 +170,22 @@ static bool is_current(int dirfd, const struct stat *held) {
 // be in use; but they are kept.
 int tuck_index__brief_follow(struct brief *brief, int dirfd) {
     struct stat stat;
-    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) < 0)
+    if (fd_of(brief) < 0)
         return open_first(brief, dirfd);
-    if (fstat(brief->fd, &stat) == 0) {
+    if (fstat(fd_of(brief), &stat) == 0) {
         brief->sized = sized_of(&stat); // it may have been cut off
         if (is_current(dirfd, &stat))
             return 0;
-        (void)!ftruncate(brief->fd, 0); // so that nobody reads it any more
+        (void)!ftruncate(fd_of(brief), 0); // so that nobody reads it any more
     }
     __atomic_store_n(&brief->is_off, true, __ATOMIC_RELAXED);
     int fd = open_fd(dirfd, true), status = 0;
     if (fd < 0)
         return is_own(fd) ? fd : 0;
     brief->sized = 0;
-    if (dup2(fd, brief->fd) < 0)
+    if (dup2(fd, fd_of(brief)) < 0)
         status = -errno;
-    (void)fcntl(brief->fd, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(fd_of(brief), F_SETFD, FD_CLOEXEC);
     (void)close(fd);
     return status;
 }
@@ -204,8 +208,9 @@ static bool map_segment(struct brief *brief, unsigned segment) {
     tuck_lock(&brief->lock);
     bool is_mapped = (brief->mapped & bit) != 0;
     if (!is_mapped && has_slots(brief, end_of(segment))) {
-        is_mapped = tuck_mapping_open(&brief->segment[segment], brief->fd, first_of(segment) * SLOT,
-                                      (end_of(segment) - first_of(segment)) * SLOT) == 0;
+        is_mapped =
+            tuck_mapping_open(&brief->segment[segment], fd_of(brief), first_of(segment) * SLOT,
+                              (end_of(segment) - first_of(segment)) * SLOT) == 0;
         if (is_mapped)
             __atomic_or_fetch(&brief->mapped, bit, __ATOMIC_RELEASE);
         else
@@ -217,8 +222,8 @@ static bool map_segment(struct brief *brief, unsigned segment) {
 
 static bool read_slot(struct brief *brief, uint64_t number, struct brief_slot *ret_slot) {
     unsigned segment = segment_of(number);
-    if (__atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) < 0 ||
-        __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED) || segment >= BRIEF_SEGMENTS)
+    if (fd_of(brief) < 0 || __atomic_load_n(&brief->is_off, __ATOMIC_RELAXED) ||
+        segment >= BRIEF_SEGMENTS)
         return false;
     if (!(__atomic_load_n(&brief->mapped, __ATOMIC_ACQUIRE) >> segment & 1) &&
         !map_segment(brief, segment))
@@ -240,8 +245,7 @@ bool tuck_index__brief_read(struct brief *brief, uint64_t page, struct brief_slo
 bool tuck_index__brief_is_due(struct brief *brief) {
     struct brief_slot slot;
     bool is_full = read_slot(brief, SLOT_FULL, &slot) && slot.count == FULL_COUNT;
-    return !is_full && __atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE) >= 0 &&
-           !__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED);
+    return !is_full && fd_of(brief) >= 0 && !__atomic_load_n(&brief->is_off, __ATOMIC_RELAXED);
 }
 
 // --- Writing -------------------------------------------------------------------------------------
@@ -251,7 +255,7 @@ static bool make_room(struct brief *brief, unsigned segment) {
     uint32_t bit = UINT32_C(1) << segment;
     if (!(brief->sized & bit) &&
         (has_slots(brief, end_of(segment)) ||
-         tuck_pwrite_all(brief->fd, &nothing, SLOT, (end_of(segment) - 1) * SLOT) == 0)) {
+         tuck_pwrite_all(fd_of(brief), &nothing, SLOT, (end_of(segment) - 1) * SLOT) == 0)) {
         brief->sized |= bit;
         __atomic_store_n(&brief->tried, 0, __ATOMIC_RELAXED);
     }
@@ -261,14 +265,14 @@ static bool make_room(struct brief *brief, unsigned segment) {
 int tuck_index__brief_forget(struct brief *brief, uint64_t page) {
     uint64_t number = page + 1;
     unsigned segment = segment_of(number);
-    if (brief->fd < 0 || segment >= BRIEF_SEGMENTS)
+    if (fd_of(brief) < 0 || segment >= BRIEF_SEGMENTS)
         return 0;
     if (!(brief->sized >> segment & 1) && !has_slots(brief, number + 1))
         return 0; // there is none
-    int status = tuck_pwrite_all(brief->fd, &nothing, SLOT, number * SLOT);
+    int status = tuck_pwrite_all(fd_of(brief), &nothing, SLOT, number * SLOT);
     struct brief_slot slot;
     if ((status == -ENOSPC || status == -EDQUOT) && // a slot that takes no space tells nothing
-        tuck_pread_full(brief->fd, &slot, SLOT, number * SLOT) == (ssize_t)SLOT &&
+        tuck_pread_full(fd_of(brief), &slot, SLOT, number * SLOT) == (ssize_t)SLOT &&
         memcmp(&slot, &nothing, SLOT) == 0)
         status = 0;
     return status;
@@ -279,19 +283,19 @@ bool tuck_index__brief_note(struct brief *brief, uint64_t page, struct brief_slo
     for (size_t i = 0; i < count; i++)
         slots[i].check = check_of(brief, page + 1 + i, &slots[i]);
     unsigned last = segment_of(page + count);
-    return brief->fd >= 0 && last < BRIEF_SEGMENTS && make_room(brief, last) &&
-           tuck_pwrite_all(brief->fd, slots, count * SLOT, (page + 1) * SLOT) == 0;
+    return fd_of(brief) >= 0 && last < BRIEF_SEGMENTS && make_room(brief, last) &&
+           tuck_pwrite_all(fd_of(brief), slots, count * SLOT, (page + 1) * SLOT) == 0;
 }
 
 void tuck_index__brief_note_full(struct brief *brief) {
     struct brief_slot slot = {.count = FULL_COUNT};
     slot.check = check_of(brief, SLOT_FULL, &slot);
-    if (brief->fd >= 0 && make_room(brief, 0))
-        (void)!tuck_pwrite_all(brief->fd, &slot, SLOT, SLOT_FULL);
+    if (fd_of(brief) >= 0 && make_room(brief, 0))
+        (void)!tuck_pwrite_all(fd_of(brief), &slot, SLOT, SLOT_FULL);
 }
 
 uint64_t tuck_index__brief_bytes(const struct brief *brief) {
-    int fd = __atomic_load_n(&brief->fd, __ATOMIC_ACQUIRE);
     struct stat stat;
-    return fd >= 0 && fstat(fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
+    return fd_of(brief) >= 0 && fstat(fd_of(brief), &stat) == 0 ? (uint64_t)stat.st_blocks * 512
+                                                                : 0;
 }
