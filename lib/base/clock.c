@@ -13,14 +13,6 @@ uint64_t tuck_clock_wall_ns(void) {
     return read_clock(CLOCK_REALTIME) + __atomic_load_n(&wall_shift_ns, __ATOMIC_RELAXED);
 }
 
-uint64_t tuck_clock_file_ns(void) {
-#ifdef CLOCK_REALTIME_COARSE
-    return read_clock(CLOCK_REALTIME_COARSE) + __atomic_load_n(&wall_shift_ns, __ATOMIC_RELAXED);
-#else
-    return tuck_clock_wall_ns();
-#endif
-}
-
 uint64_t tuck_clock_mono_ns(void) {
     return read_clock(CLOCK_MONOTONIC) + __atomic_load_n(&mono_shift_ns, __ATOMIC_RELAXED);
 }

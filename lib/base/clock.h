@@ -9,10 +9,6 @@
 /** Wall clock since 1970, may jump. For put times and access times. */
 uint64_t tuck_clock_wall_ns(void);
 
-/** The wall clock as it is stamped on files that are made or changed now: some milliseconds late,
- * moving in ticks. */
-uint64_t tuck_clock_file_ns(void);
-
 /** Never goes back, unrelated to the wall clock. For deadlines. */
 uint64_t tuck_clock_mono_ns(void);
 

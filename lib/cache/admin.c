@@ -20,8 +20,12 @@ static void add_leases(void *arg, struct tuck_index_sums *sums) {
 void tuck_cache__sums(struct bay *bay, struct tuck_index_sums *ret_sums) {
     struct bay_parts *parts = bay_parts(bay);
     *ret_sums = (struct tuck_index_sums){0};
-    if (!parts)
-        return;
+    if (parts)
+        tuck_cache__sums_of(bay, parts, ret_sums);
+}
+
+void tuck_cache__sums_of(struct bay *bay, struct bay_parts *parts,
+                         struct tuck_index_sums *ret_sums) {
     tuck_bay__publish(bay);
     tuck_index_sums(parts->index, add_leases, parts, ret_sums);
     // What this process did is among them only if it could be published.

@@ -529,7 +529,7 @@ static bool count_object(void *arg, const struct tuck_object_seen *seen) {
 // lost; or if what is known cannot be true.
 static void count_all(struct collection *collection, struct tuck_index_sums *sums) {
     struct counting counting = {.collection = collection};
-    tuck_cache__census_begin(&counting.census, collection->bay);
+    tuck_cache__census_begin(&counting.census, collection->bay, collection->parts);
     if (tuck_object_walk(collection->parts->drive, 0, 255, count_object, &counting, NULL) < 0 ||
         is_stopped(collection) || tuck_cache__census_end(&counting.census, collection->parts) != 0)
         return;

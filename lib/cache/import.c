@@ -214,7 +214,7 @@ static int find_room(struct importing *importing, struct bay *bay, struct bay_pa
     // Of a new cache, one of the first release, or one whose index was lost, nobody knows how large it is.
     if (!sums.is_counted) {
         struct census census;
-        tuck_cache__census_begin(&census, bay);
+        tuck_cache__census_begin(&census, bay, parts);
         int status = tuck_object_walk(parts->drive, 0, 255, count_object, &census, err);
         if (status < 0)
             return status;

@@ -55,8 +55,12 @@ enum due tuck_cache__what_is_due(struct tuck_cache *cache, struct bay *bay);
 void tuck_cache__collect_as_due(struct tuck_cache *cache, struct bay *bay,
                                 const volatile int *stop);
 
-/** What the drive's sums are with those of helpers that run. */
+/** What the drive's sums are with those of helpers that run. Zeros while it is offline. */
 void tuck_cache__sums(struct bay *bay, struct tuck_index_sums *ret_sums);
+
+/** The same of parts at hand, whether the drive has gone offline meanwhile or not. */
+void tuck_cache__sums_of(struct bay *bay, struct bay_parts *parts,
+                         struct tuck_index_sums *ret_sums);
 
 /** The space that objects and index take by these sums, and the number of objects. */
 uint64_t tuck_cache__used_bytes(struct bay_parts *parts, const struct tuck_index_sums *sums);
@@ -99,11 +103,14 @@ struct bay *tuck_cache__home(struct tuck_cache *cache, const struct tuck_output_
  * is left to the counters. */
 struct census {
     uint64_t bytes, objects;
-    uint64_t began_ns; // wall clock
+    struct tuck_drive *drive;
+    uint64_t began_ns; // by the drive's clock, as its files' stamps are
+    uint64_t seen_ns;  // when that clock was looked at last
+    uint32_t began_s;  // wall clock
     struct tuck_index_sums before;
 };
 
-void tuck_cache__census_begin(struct census *census, struct bay *bay);
+void tuck_cache__census_begin(struct census *census, struct bay *bay, struct bay_parts *parts);
 void tuck_cache__census_add(struct census *census, const struct tuck_object_seen *seen);
 
 /** All were added: the sums are set right. 0, TUCK_INDEX_BUSY, or < 0. */

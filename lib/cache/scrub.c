@@ -149,20 +149,33 @@ static bool visit_entry(void *arg, const struct tuck_action_id *action,
 
 // --- Sums ----------------------------------------------------------------------------------------
 
-void tuck_cache__census_begin(struct census *census, struct bay *bay) {
+void tuck_cache__census_begin(struct census *census, struct bay *bay, struct bay_parts *parts) {
     // At the beginning of a tick: whatever changed before it has an earlier stamp, whatever changes
     // from now on has this one or a later one.
     struct timespec pause = {.tv_nsec = 500000};
-    uint64_t tick_ns = tuck_clock_file_ns();
-    for (int i = 0; i < 40 && tuck_clock_file_ns() == tick_ns; i++)
+    uint64_t tick_ns = tuck_drive_now_ns(parts->drive), now_ns = tick_ns;
+    for (int i = 0; i < 40 && now_ns == tick_ns; i++) {
         (void)nanosleep(&pause, NULL);
-    *census = (struct census){.began_ns = tuck_clock_file_ns()};
-    tuck_cache__sums(bay, &census->before);
+        now_ns = tuck_drive_now_ns(parts->drive);
+    }
+    *census = (struct census){
+        .drive = parts->drive,
+        .began_s = (uint32_t)(tuck_clock_wall_ns() / TUCK_NS_PER_S),
+        .began_ns = now_ns,
+        .seen_ns = now_ns,
+    };
+    tuck_cache__sums_of(bay, parts, &census->before);
+}
+
+// A stamp ahead of now tells nothing: it was made while the clock was wrong.
+static bool is_ahead(struct census *census, uint64_t stamp_ns) {
+    if (stamp_ns > census->seen_ns)
+        census->seen_ns = tuck_drive_now_ns(census->drive);
+    return stamp_ns > census->seen_ns;
 }
 
 void tuck_cache__census_add(struct census *census, const struct tuck_object_seen *seen) {
-    // A time ahead of now tells nothing.
-    if (seen->changed_ns >= census->began_ns && seen->changed_ns <= tuck_clock_wall_ns())
+    if (seen->changed_ns >= census->began_ns && !is_ahead(census, seen->changed_ns))
         return;
     census->bytes += tuck_object_space_of(seen->size);
     census->objects++;
@@ -176,7 +189,7 @@ static void set_base(void *arg, struct tuck_index_sums *sums) {
     sums->base_objects = (int64_t)(census->objects - (value[TUCK_COUNT_stored_objects] -
                                                       value[TUCK_COUNT_removed_objects]));
     sums->is_counted = true;
-    sums->counted_s = (uint32_t)(census->began_ns / TUCK_NS_PER_S);
+    sums->counted_s = census->began_s;
 }
 
 int tuck_cache__census_end(struct census *census, struct bay_parts *parts) {
@@ -197,7 +210,7 @@ static void set_sums(struct scrubbing *scrubbing) {
     int dirfd = tuck_drive_open_dir(parts->drive, "objects", NULL);
     if (dirfd >= 0 && tuck_turn_take(dirfd, &turn, NULL) == 0)
         tuck_cache__reap(parts);
-    tuck_cache__census_begin(&scrubbing->census, scrubbing->bay);
+    tuck_cache__census_begin(&scrubbing->census, scrubbing->bay, parts);
     if (tuck_object_walk(parts->drive, 0, 255, count_object, scrubbing, NULL) == 0 &&
         !is_stopped(scrubbing))
         (void)!tuck_cache__census_end(&scrubbing->census, parts);

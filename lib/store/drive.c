@@ -354,6 +354,13 @@ int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
     return tuck_space_read(drive->rootfd, ret_space, err);
 }
 
+uint64_t tuck_drive_now_ns(struct tuck_drive *drive) {
+    struct stat stat;
+    if (futimens(drive->rootfd, NULL) < 0 || fstat(drive->rootfd, &stat) < 0)
+        return 0;
+    return (uint64_t)stat.st_ctim.tv_sec * TUCK_NS_PER_S + (uint64_t)stat.st_ctim.tv_nsec;
+}
+
 bool tuck_drive_is_readonly(struct tuck_drive *drive) {
     struct statvfs found;
     return fstatvfs(drive->rootfd, &found) == 0 && (found.f_flag & ST_RDONLY);

@@ -72,6 +72,10 @@ TUCK_CHECKED int tuck_drive_sync_all(struct tuck_drive *drive, struct tuck_error
 TUCK_CHECKED int tuck_drive_space(struct tuck_drive *drive, struct tuck_space *ret_space,
                                   struct tuck_error *err);
 
+/** The time that the drive stamps on what is changed now: in ticks, and by the clock of another
+ * machine where that serves the file system. Changes the root's times. 0 if it cannot be told. */
+uint64_t tuck_drive_now_ns(struct tuck_drive *drive);
+
 /** Whether its file system takes no writes, as far as it says. */
 bool tuck_drive_is_readonly(struct tuck_drive *drive);
 

@@ -192,7 +192,8 @@ def counted(place, stats=None):
     index = index_space(place)
     assert stats["counted"], stats
     assert stats["used_objects"] == len(sizes), f"{stats['used_objects']} counted, {len(sizes)} there"
-    assert stats["used_bytes"] == blocks + index, f"{stats['used_bytes']} counted, {blocks} + {index} there"
+    # ext4 may have given the index one block more meanwhile, for the list of its extents.
+    assert blocks + index - stats["used_bytes"] in (0, 4096), f"{stats['used_bytes']} counted, {blocks} + {index} there"
 
 
 def model(count, name="m", size=700):

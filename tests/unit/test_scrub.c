@@ -337,8 +337,7 @@ static void put_many_meanwhile(void *arg) {
     }
 }
 
-static void they_are_right_when_others_put_while_it_counts(void **state) {
-    (void)state;
+static void others_put_while_it_counts(void) {
     for (unsigned at = 1; at <= 100; at += 11) { // from 51 on it counts
         struct cache_world world = cache_world_new();
         fill(&world, 0, 50, 5000);
@@ -350,6 +349,22 @@ static void they_are_right_when_others_put_while_it_counts(void **state) {
         assert_sums_are_right(&world);
         cache_end(meanwhile.cache);
         assert_sums_are_right(&world);
+    }
+}
+
+static void they_are_right_when_others_put_while_it_counts(void **state) {
+    (void)state;
+    others_put_while_it_counts();
+}
+
+// That of a file server, for instance.
+static void and_when_the_drive_has_another_clock(void **state) {
+    (void)state;
+    const int64_t ahead_s[] = {5 * 86400, -5 * 86400, 1, -1};
+    for (size_t i = 0; i < TUCK_ARRAY_LEN(ahead_s); i++) {
+        pass(ahead_s[i]);
+        others_put_while_it_counts();
+        pass(-ahead_s[i]);
     }
 }
 
@@ -506,6 +521,7 @@ static const struct CMUnitTest tests[] = {
     TEST(wrong_sums_are_right_after_one_scrub),
     TEST(they_are_right_beside_a_running_helper_and_after_its_end),
     TEST(they_are_right_when_others_put_while_it_counts),
+    TEST(and_when_the_drive_has_another_clock),
     TEST(what_a_collector_removes_meanwhile_is_no_damage),
     TEST(nor_is_a_clear),
     TEST(nor_are_objects_and_entries_that_are_replaced),
