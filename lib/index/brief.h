@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * Brief: what each page of the file of entries holds, 11 bits of each action, inside the index only. It
- * tells from one line of memory that an action is not there, which is the answer of all drives but one;
- * a read of the page costs ten times that. Not here: when a page is changed (file).
+ * Brief: what each page of the file of entries holds, 11 bits of each action, inside the index only.
+ * It tells from one line of memory that an action is not there, which is the answer of all drives but
+ * one; a read of the page costs ten times that. Not here: when a page is changed (file).
  *
  * It is the file "brief" beside "entries", a slot for each page. A slot is good only with a checksum
  * that is right for this file of entries, its inode, its mount, this boot of the machine and this page:
  * one that is new, foreign, torn or left by a crash tells nothing, and so nothing is ever cleared.
- * Whoever changes a page forgets its slot before and notes it behind that, while it has the page's lock; so
- * a slot that tells of what was never stays, whoever is killed where. Only a helper whose flush began before there was a brief,
- * for want of space or because nobody had wanted one, or in which somebody removed the file, may leave one
- * that denies an entry, which is a miss until its page is written again. Written with pwrite(), read through a mapping that
- * may break (lib/base/mapping.h): then it tells nothing.
+ * Whoever changes a page forgets its slot before and notes it behind that, while it has the page's
+ * lock; so a slot that tells of what was never stays, whoever is killed where. Only a helper whose
+ * flush began before there was a brief, for want of space or because nobody had wanted one, or in
+ * which somebody removed the file, may leave one that denies an entry, which is a miss until its page
+ * is written again. Written with pwrite(), read through a mapping that may break (lib/base/mapping.h):
+ * then it tells nothing.
  *
- * Threads: want, read, is_due and bind from any; all others from one at a time, whoever writes the index.
+ * Threads: want, read, is_due and bind from any; all others from one at a time, whoever writes the
+ * index.
  */
 #pragma once
 #include "lib/base/id.h"
