@@ -54,6 +54,10 @@ def fields(pairs):
         name = name if fault("exact-names") else known.get(name.lower(), name)
         if not (fault("first-counts") and name in found):
             found[name] = value
+    if fault("strict-fields") and not set(found) <= set(known.values()):
+        fail("an answer has a field that nobody knows")
+    if fault("minds-null") and None in found.values():
+        fail("a field is null")
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -69,7 +73,8 @@ class Stream:
     """Values out of whatever arrives."""
 
     def __init__(self):
-        self.data, self.seen, self.decoder = bytearray(), 0, json.JSONDecoder(
+        self.data, self.seen, self.is_first = bytearray(), 0, True
+        self.decoder = json.JSONDecoder(
             object_pairs_hook=fields, parse_constant=float if fault("takes-nan") else refuse_constant)
 
     def values(self):
@@ -85,7 +90,14 @@ class Stream:
                     yield self.value(line.decode("utf-8", "replace"))[0]
                 continue
             start = re.match(rb"[ \t\r\n]*", self.data).end()
+            if fault("no-blanks") and self.is_first and start > 0:
+                fail("it begins with white space")
+            self.is_first = self.is_first and not self.data
+            if fault("recurses") and self.data.count(b"[") > 100000:
+                os.abort()  # as if each of them took a piece of the stack
             if self.data[start:start + 1] == b"{" and self.data.find(b"}", self.seen) < 0:
+                if fault("whole-reads"):
+                    fail("an answer has no end")
                 self.seen = len(self.data)
                 if len(self.data) > MOST and not fault("unbounded"):
                     fail("an answer has no end")
@@ -116,6 +128,8 @@ class Stream:
             text = re.sub(r",\s*}", " }", text)
         if fault("takes-comments"):
             text = re.sub(r"/\*.*?\*/", lambda found: " " * len(found[0]), text)
+        if fault("no-escapes"):
+            text = text.replace("\\u", "..u")  # as long as before
         try:
             return self.decoder.raw_decode(text)
         except RecursionError:
@@ -169,6 +183,8 @@ class Helper:
             if not data:
                 if fault("waits-for-exit"):
                     self.process.wait()
+                if fault("waits-for-rest") and self.stream.data.strip():
+                    time.sleep(600)
                 raise Gone(f"it has closed its stdout{self.status()}")
             self.stream.data += data
             if fault("unbounded"):
@@ -200,6 +216,8 @@ class Helper:
                     fail("the handshake has an ID")
                 if (not isinstance(commands, list) or not commands) and not fault("any-hello"):
                     fail("the handshake names no commands")
+                if fault("few-names") and len(commands) > 1000:
+                    fail("the handshake names too many commands")
                 self.can = ["get", "put", "close"] if fault("any-hello", "asks-anything") else commands
                 return
             if not self.step(deadline):
@@ -256,6 +274,8 @@ class Helper:
             fail("a late answer")
         del self.pending[number]
         answers[number] = one
+        if fault("breaks-off") and "Err" in one:
+            self.out = b""  # what it says of this request it need not hear any more
 
     def end(self):
         """The end of stdin, a wait, SIGTERM, a wait, SIGKILL."""
@@ -290,8 +310,15 @@ class Helper:
                 while not answers and (self.step(deadline) or fault("waits-for-close")):
                     for one in self.stream.values():
                         self.take(one, answers)
+                while fault("dies-of-more") and self.step(deadline):
+                    if list(self.stream.values()):
+                        os.abort()
             except Gone as problem:
+                if fault("minds-close"):
+                    raise
                 print(f"fake: close: {problem}", file=sys.stderr)
+            if fault("dies-of-close") and any("Err" in one for one in answers.values()):
+                os.abort()
         self.end()
 
 
@@ -353,12 +380,18 @@ def read(answer, path):
 
 def use(answer, wanted):
     """True if it is a hit with the right output."""
-    if answer is None or "Err" in answer and answer["Err"]:
+    if answer is None:
+        return False
+    if fault("dies-of-bare") and not answer.get("Miss") and not answer.keys() >= {"OutputID", "DiskPath"}:
+        os.abort()
+    if "Err" in answer and answer["Err"]:
         return False
     miss = answer.get("Miss", False)
     if miss is not False and not fault("ignores-miss"):
         return False
     if "Time" in answer and not is_time(answer["Time"]) and not fault("any-time"):
+        return False
+    if fault("time-64") and str(answer.get("Time")) > "2262":
         return False
     if fault("needs-time") and "Time" not in answer:
         return False
@@ -398,6 +431,10 @@ def build(helper):
                    if not use(answers.get(number), body)]
     if "put" in helper.can:
         for number, one in helper.collect([put(helper, action, body) for action, body in missing]).items():
+            if fault("dies-of-puts") and ("Err" in one or "DiskPath" not in one):
+                os.abort()
+            if fault("minds-miss") and one.get("Miss"):
+                raise Lost("a put was not stored")
             if "Err" in one or not path_of(one):
                 text = str(one.get("Err", "no path"))
                 print("fake: put:", text if fault("prints-raw") else ascii(text[:500]), file=sys.stderr)
