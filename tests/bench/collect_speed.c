@@ -8,8 +8,9 @@
  *         name an object each, which are not there: nobody looks at them.
  *     collect_speed beside DIR ENTRIES ROUNDS
  *         Gets while the collector works in the same process, as it does in a helper, and as many
- *         without: among ENTRIES young entries that it walks over, it removes GONE old objects a
- *         round. The get is the library's, without the pipe, so that nothing hides what it waits for.
+ *         without, and as many beside a thread that only computes, for what a second busy processor
+ *         costs: among ENTRIES young entries that it walks over, it removes GONE old objects a round.
+ *         The get is the library's, without the pipe, so that nothing hides what it waits for.
  *     collect_speed scrub DIR MIB ROUNDS
  *         `tuck verify` over MIB of objects that lie in memory; the same files read and hashed by
  *         OpenSSL in the simplest way; and as many bytes hashed without any file.
@@ -59,7 +60,7 @@ static struct series {
     const char *name;
     double value[MAX_ROUNDS];
     size_t count;
-} series[16];
+} series[24];
 
 static void note(const char *name, double value) {
     struct series *at = series;
@@ -238,6 +239,12 @@ static void *collect_beside(void *arg) {
     return NULL;
 }
 
+static void *compute(void *is_over) {
+    for (volatile uint64_t n = 0; !__atomic_load_n((bool *)is_over, __ATOMIC_RELAXED);)
+        n += 1;
+    return NULL;
+}
+
 static int compare_numbers(const void *a, const void *b) {
     const uint64_t *left = a, *right = b;
     return *left < *right ? -1 : *left > *right;
@@ -290,6 +297,8 @@ static void note_gets(const char *const names[6], const struct asking *asking) {
 
 static const char *const alone_names[] = {"alone_p50_us", "alone_p99_us", "alone_p999_us",
                                           "alone_max_us", "alone_waited", "alone_waited_max_us"};
+static const char *const busy_names[] = {"busy_p50_us", "busy_p99_us", "busy_p999_us",
+                                         "busy_max_us", "busy_waited", "busy_waited_max_us"};
 static const char *const beside_names[] = {"beside_p50_us",  "beside_p99_us",
                                            "beside_p999_us", "beside_max_us",
                                            "beside_waited",  "beside_waited_max_us"};
@@ -305,6 +314,12 @@ static void run_round(uint64_t used, size_t *gets) {
     if (*gets > 0) {
         struct asking alone = ask(cache, *gets, NULL);
         note_gets(alone_names, &alone);
+        bool is_over = false;
+        tuck_verify(pthread_create(&thread, NULL, compute, &is_over) == 0);
+        struct asking busy = ask(cache, *gets, NULL);
+        __atomic_store_n(&is_over, true, __ATOMIC_RELAXED);
+        (void)pthread_join(thread, NULL);
+        note_gets(busy_names, &busy);
     }
     double begin = seconds(CLOCK_MONOTONIC);
     tuck_verify(pthread_create(&thread, NULL, collect_beside, &collector) == 0);

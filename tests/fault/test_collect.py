@@ -60,8 +60,11 @@ class Scene:
         return ["strace", "-f", "-qq", *(word for name, value in later(DAYS).items() for word in ("-E", f"{name}={value}")),
                 *options]
 
-    def reference(self, command):
-        """(name, number) of every system call of the command, in order, and of which thread comes first."""
+    def reference(self, command, with_start):
+        """
+        (name, number) of every system call of the command, in order, and of which thread comes first; without those before
+        it looks at the cache, if they are not wanted: the loader's, and those for its settings.
+        """
         log = os.path.join(self.directory, "log")
         place = self.place()
         command(place, self.straced("-o", log), 0)
@@ -69,8 +72,8 @@ class Scene:
         for thread, name, text in calls(log):
             counts[thread, name] = counts.get((thread, name), 0) + 1
             points.append((name, counts[thread, name]))
-        first = next((i for i, (_, _, text) in enumerate(calls(log)) if "tuck.json" in text), 0)  # before: the start
-        return list(dict.fromkeys(points if LONG else points[first:]))
+        first = next((i for i, (_, _, text) in enumerate(calls(log)) if "tuck.json" in text), 0)
+        return list(dict.fromkeys(points if with_start else points[first:]))
 
     def check(self, place, dangles=False, end=DAYS):
         """What has to hold whatever died: and by `end` it can be brought to an end."""
@@ -109,7 +112,7 @@ def command(*words, status=(0,)):
 
 
 def kill_everywhere(scene, run_it, seconds, dangles=False):
-    points = scene.reference(run_it)
+    points = scene.reference(run_it, with_start=LONG)
     changing = [point for point in points if point[0] in CHANGING]
     rest = [point for point in points if point[0] not in CHANGING and point[0] != "execve"]
 
@@ -124,7 +127,7 @@ def kill_everywhere(scene, run_it, seconds, dangles=False):
 
 
 def fail_everywhere(scene, run_it, seconds, dangles=False):
-    points = [(name, number, error) for name, number in scene.reference(run_it) if name not in NOT_FAILED
+    points = [(name, number, error) for name, number in scene.reference(run_it, with_start=False) if name not in NOT_FAILED
               for error in (["ENOMEM"] if name in MEMORY else ["EAGAIN"] if name.startswith("clone") else
                             ["EIO", "ENOSPC"])]
 
@@ -253,7 +256,7 @@ def a_collection_stopped_at_any_system_call_delays_nobody(directory):
     scene = Scene(directory)
     soon = 8.0 if SANITIZED else 2.0
     worst = [0.0]
-    points = [p for p in scene.reference(command(*GC))
+    points = [p for p in scene.reference(command(*GC), with_start=LONG)
               if p[0] in {"pwrite64", "fcntl", "flock", "renameat", "unlinkat", "pread64", "fdatasync"}]
 
     def one(name, number):
