@@ -240,8 +240,8 @@ static void *collect_beside(void *arg) {
 }
 
 static void *compute(void *is_over) {
-    for (volatile uint64_t n = 0; !__atomic_load_n((bool *)is_over, __ATOMIC_RELAXED);)
-        n += 1;
+    while (!__atomic_load_n((bool *)is_over, __ATOMIC_RELAXED))
+        continue;
     return NULL;
 }
 
